@@ -34,9 +34,10 @@ from jaxrec.evaluation.metrics import metrics
 from jaxrec.inference import loading
 from jaxrec.kernels.placement import replicated
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, fit, metric_writer, restore, setup as setups, workdir
-from jaxrec.training.checkpoint import Checkpoints
-from jaxrec.training.leaves import abstract
+from jaxrec.training import assembly, fit, metric_writer, setup as setups
+from jaxrec.training.workdirs import restore, workdir
+from jaxrec.training.workdirs.checkpoint import Checkpoints
+from jaxrec.training.workdirs.leaves import abstract
 
 SECONDS = 120  # after which a run counts as endless
 REFUSED, SAME, BEFORE, NAMED = "refused", "the same", "the checkpoint before, and said", "the same, and said"

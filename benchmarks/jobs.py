@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from jaxrec.models.entry import build
-from jaxrec.training import workdir
-from jaxrec.training.restore import restore_params
+from jaxrec.training.workdirs import workdir
+from jaxrec.training.workdirs.restore import restore_params
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 600  # that a job may take

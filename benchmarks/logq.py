@@ -17,7 +17,8 @@ from jaxrec.config import parsing as configs, recipes
 from jaxrec.config.parsing import row_width
 from jaxrec.data import sources, splits
 from jaxrec.kernels.random import step_key
-from jaxrec.training import assembly, feed, negatives
+from jaxrec.training import assembly, feed
+from jaxrec.training.steps import negatives
 
 LOSS = {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch", "logq": 1.0}
 

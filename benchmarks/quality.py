@@ -19,7 +19,8 @@ from jaxrec.config.parsing import to_dict
 from jaxrec.data import sources, splits
 from jaxrec.evaluation import evaluator
 from jaxrec.evaluation.baselines import COUNTED
-from jaxrec.training import metric_writer, workdir
+from jaxrec.training import metric_writer
+from jaxrec.training.workdirs import workdir
 
 MEASURES = {False: ("hr@10", "ndcg@10"), True: ("recall@20", "mrr@20")}  # what is published, by sessions or not
 

@@ -22,8 +22,8 @@ from jaxrec.data import sources, splits
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.models.entry import build
-from jaxrec.training import workdir
-from jaxrec.training.restore import restore_params
+from jaxrec.training.workdirs import workdir
+from jaxrec.training.workdirs.restore import restore_params
 
 KEPT = (1, 3, 5, 15, 50)  # newest items
 ROWS, MOST = 32, 1024  # histories differentiated at once, and in all

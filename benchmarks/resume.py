@@ -27,9 +27,10 @@ import numpy as np
 
 from benchmarks import record
 from jaxrec.models.entry import build
-from jaxrec.training import checkpoint, leaves, metric_writer, workdir
-from jaxrec.training.optim import optimiser
-from jaxrec.training.step import State
+from jaxrec.training import metric_writer
+from jaxrec.training.steps.optim import optimiser
+from jaxrec.training.steps.step import State
+from jaxrec.training.workdirs import checkpoint, leaves, workdir
 
 ROOT = Path(__file__).parents[1]
 

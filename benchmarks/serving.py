@@ -30,7 +30,8 @@ from benchmarks import engine, plots, record
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, sources, splits
 from jaxrec.serve.store import Events
-from jaxrec.training import assembly, checkpoint, setup as setups, workdir
+from jaxrec.training import assembly, setup as setups
+from jaxrec.training.workdirs import checkpoint, workdir
 
 ROOT = Path(__file__).parents[1]
 LENGTH, HISTORIES, EVERY = 100, 2000, 20  # items of a history; histories asked; seconds between checkpoints

@@ -19,7 +19,7 @@ from benchmarks import record
 from jaxrec.data import sources, synthetic
 from jaxrec.evaluation import evaluator
 from jaxrec.evaluation.baselines import COUNTED
-from jaxrec.training import workdir
+from jaxrec.training.workdirs import workdir
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,7 +15,7 @@ from jaxrec.training.losses.sampled_softmax import sampled_softmax, scaled
 from jaxrec.training.losses.softmax import softmax_plain, softmax_total
 from jaxrec.training.losses.top1_max import top1_max
 from jaxrec.training.losses.totals import plain
-from jaxrec.training.negatives import Negatives
+from jaxrec.training.steps.negatives import Negatives
 
 V, D, K = 37, 5, 3
 

@@ -13,7 +13,8 @@ import printed
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, prepared, reading, splits
 from jaxrec.data.attributes import user_columns
-from jaxrec.training import checkpoint, setup as setups, workdir
+from jaxrec.training import setup as setups
+from jaxrec.training.workdirs import checkpoint, workdir
 
 LAUNCHERS = ("train.py", "evaluate.py", "prepare.py", "serve.py")
 ASINS = ["B004756YJA", "B004ZT0SSG", "B000052YAN", "B00150LT40", "B001MA0QY2", *(f"B{v:09}" for v in range(115))]

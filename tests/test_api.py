@@ -20,7 +20,7 @@ from jaxrec import cli
 from jaxrec.api import fitting
 from jaxrec.config import parsing as configs, recipes
 from jaxrec.evaluation.protocols import KEPT
-from jaxrec.training import workdir
+from jaxrec.training.workdirs import workdir
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"epochs": 2, "batch": 16, "eval_every": 1, "model": {"dim": 8, "layers": 1}}

@@ -33,7 +33,7 @@ for module in pkgutil.walk_packages(jaxrec.__path__, "jaxrec."):
 after = state()
 slow = "orbax.checkpoint", "tensorboardX", "matplotlib.figure"  # a first step needs none of them
 assert not {*slow} & {*sys.modules}
-from jaxrec.training.managers import orbax
+from jaxrec.training.workdirs.managers import orbax
 orbax()
 from jaxrec.system.figures import new_figure, save_figure
 save_figure(new_figure(1, 1), sys.argv[1])

@@ -16,7 +16,8 @@ from jax.sharding import PartitionSpec as P
 from benchmarks import compiled, hlo
 from jaxrec.config import recipes, registry
 from jaxrec.kernels import placement
-from jaxrec.training import assembly, packing
+from jaxrec.training import assembly
+from jaxrec.training.steps import packing
 
 STEPS, WIDTH = 7, 16
 

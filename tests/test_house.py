@@ -74,6 +74,11 @@ def test_the_floor_is_easy_to_see():
     assert len(arrows()) <= 60
 
 
+def test_no_folder_is_too_full_to_see():
+    folders = {path.parent for path in files()}
+    assert not [str(folder) for folder in folders if sum(1 for _ in folder.glob("[!_]*")) > 35]
+
+
 def test_no_files_import_each_other_in_a_circle():
     names = {tuple(path.relative_to(PACKAGE).with_suffix("").parts): path for path in files()}
     imports = collections.defaultdict(set)

@@ -3,7 +3,8 @@
 import jax
 import numpy as np
 
-from jaxrec.training import checkpoint, fit, leaves, metric_writer, setup as setups
+from jaxrec.training import fit, metric_writer, setup as setups
+from jaxrec.training.workdirs import checkpoint, leaves
 
 BASE = {
     "dataset": "histories",

@@ -6,7 +6,8 @@ import jax
 import recommenders
 
 from jaxrec.data import reading, splits
-from jaxrec.training import assembly, checkpoint, setup as setups, workdir
+from jaxrec.training import assembly, setup as setups
+from jaxrec.training.workdirs import checkpoint, workdir
 
 
 def write_workdir(path, place, model="sasrec", **keys):

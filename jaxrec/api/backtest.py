@@ -28,9 +28,10 @@ from jaxrec.kernels import placement
 from jaxrec.system import checksums, console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import local, read_checked, replacing, write_checked
-from jaxrec.training import assembly, fit as loop, wording, workdir as workdirs
+from jaxrec.training import assembly, fit as loop, wording
 from jaxrec.training.building import model_later
-from jaxrec.training.restore import restore_params
+from jaxrec.training.workdirs import workdir as workdirs
+from jaxrec.training.workdirs.restore import restore_params
 
 PLAN = "backtest.json"
 CONTINUED = ", continued"  #: after the name of a model

@@ -28,7 +28,7 @@ from jaxrec.system.errors import UserError
 from jaxrec.system.figures import new_figure, save_figure
 from jaxrec.system.files import below, workdir_at
 from jaxrec.training.building import model_of
-from jaxrec.training.restore import restore_params
+from jaxrec.training.workdirs.restore import restore_params
 
 KINDS = ("gru4rec", "sasrec", "bert4rec", "caser", "two-tower")  # models that are compared by default
 Planned = Mapping[str, tuple[str, Mapping[str, Any]]]  #: {label: (configuration, changes to it)}

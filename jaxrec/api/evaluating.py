@@ -20,8 +20,8 @@ from jaxrec.kernels import placement
 from jaxrec.system import arguments, console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import path_or_address
-from jaxrec.training.fetching import here
-from jaxrec.training.shared import workdir_of_first
+from jaxrec.training.workdirs.fetching import here
+from jaxrec.training.workdirs.shared import workdir_of_first
 
 
 @with_keywords

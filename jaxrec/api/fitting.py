@@ -33,9 +33,10 @@ from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_checked, workdir_at, write_checked
 from jaxrec.system.stopwatch import Stopwatch
-from jaxrec.training import assembly, auto, fit as loop, growing, metric_writer, mirror, wording, workdir as workdirs
+from jaxrec.training import assembly, auto, fit as loop, growing, metric_writer, wording
 from jaxrec.training.fit import Stopped
 from jaxrec.training.setup import Setup
+from jaxrec.training.workdirs import mirror, workdir as workdirs
 
 CURVES = "curves.png"
 DEFAULT = "default"  # configuration for new data
@@ -346,5 +347,4 @@ def advice(config: Config, split: splits.Split, repeats: int) -> str:
     """Returns a note on the key `seen` if many validation targets repeat an item of their history."""
     if config.seen == "keep" or not splits.many_repeat(repeats, len(split.valid.target)):
         return ""
-    chosen = f"chooses the checkpoint by {KEPT}, and "
-    return f"; config.seen=keep {chosen}lets serving recommend these"
+    return f"; config.seen=keep chooses the checkpoint by {KEPT}, and lets serving recommend these"

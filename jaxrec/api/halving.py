@@ -30,8 +30,9 @@ from jaxrec.kernels import placement, processes
 from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import read_json, write_json
-from jaxrec.training import fit as loop, growing, preflight, workdir as workdirs
+from jaxrec.training import fit as loop, growing, preflight
 from jaxrec.training.ongoing import NotFinite
+from jaxrec.training.workdirs import workdir as workdirs
 
 STATE = "tune.json"
 FOR_TEST = 0.05  # share of the time reserved for the test

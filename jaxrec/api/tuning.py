@@ -24,7 +24,8 @@ from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.system.figures import new_figure, save_figure
 from jaxrec.system.files import below, replacing, workdir_at
-from jaxrec.training import metric_writer, mirror
+from jaxrec.training import metric_writer
+from jaxrec.training.workdirs import mirror
 
 BEST, PLOT = "best", "tune.png"
 SHOWN = 12  # number of trials named in the plot

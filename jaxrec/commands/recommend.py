@@ -15,7 +15,7 @@ from jaxrec.inference.loading import loaded
 from jaxrec.kernels import processes
 from jaxrec.system import arguments as checked, checksums, console as consoles
 from jaxrec.system.errors import UserError
-from jaxrec.training.shared import workdir_of_first
+from jaxrec.training.workdirs.shared import workdir_of_first
 
 LINE_END = re.compile(r"\r\n|\n|\r")  # of a text file; other characters that end lines elsewhere may be parts of ids
 

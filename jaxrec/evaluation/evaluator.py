@@ -28,11 +28,12 @@ from jaxrec.models.model import Model
 from jaxrec.models.sharded import specs
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, sharding, workdir
+from jaxrec.training import assembly, sharding
 from jaxrec.training.building import data_of, model_of
-from jaxrec.training.fetching import here
-from jaxrec.training.restore import restore_params
 from jaxrec.training.setup import Setup, evaluated, shapes
+from jaxrec.training.workdirs import workdir
+from jaxrec.training.workdirs.fetching import here
+from jaxrec.training.workdirs.restore import restore_params
 
 
 class Validation:

@@ -8,9 +8,9 @@ from jaxrec.data.storage.ragged import slices
 from jaxrec.evaluation.evaluator import questions_of
 from jaxrec.inference.recommender import Recommender
 from jaxrec.system.errors import UserError
-from jaxrec.training import workdir
 from jaxrec.training.assembly import split_of
-from jaxrec.training.fetching import here
+from jaxrec.training.workdirs import workdir
+from jaxrec.training.workdirs.fetching import here
 
 
 def histories(recommender: Recommender, dataset: str | None, part: str | None) -> Interactions:

@@ -11,9 +11,9 @@ from jaxrec.inference import changes, placed
 from jaxrec.inference.recommender import Recommender
 from jaxrec.models.entry import has_users
 from jaxrec.system.files import path_or_address
-from jaxrec.training import workdir
 from jaxrec.training.building import model_for, model_with
-from jaxrec.training.fetching import here
+from jaxrec.training.workdirs import workdir
+from jaxrec.training.workdirs.fetching import here
 
 
 def load(

@@ -12,7 +12,7 @@ from jaxrec.models.features import BONUS, folded
 from jaxrec.models.model import Model
 from jaxrec.models.sharded import sharded
 from jaxrec.system.errors import UserError
-from jaxrec.training.restore import restore_params
+from jaxrec.training.workdirs.restore import restore_params
 
 OFFERED = "offered"  # in params: [V] float32, 0 for rows of items that can be recommended, -inf for others
 

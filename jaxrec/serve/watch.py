@@ -25,9 +25,9 @@ from jaxrec.inference.stock import sharing
 from jaxrec.serve.batching import Batcher
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import is_address
-from jaxrec.training import workdir
-from jaxrec.training.checkpoint import Checkpoints
-from jaxrec.training.fetching import here
+from jaxrec.training.workdirs import workdir
+from jaxrec.training.workdirs.checkpoint import Checkpoints
+from jaxrec.training.workdirs.fetching import here
 
 CHECKED, ASKED = 8, 10  # histories of the self-check, and items requested for each
 AGAIN = 30.0  # seconds before retrying a refused checkpoint; doubles each time

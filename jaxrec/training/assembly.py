@@ -11,9 +11,10 @@ from jaxrec.data import cold, event_types, sources, splits
 from jaxrec.data.attributes import user_columns
 from jaxrec.data.interactions import Interactions
 from jaxrec.kernels import placement, processes, shards
-from jaxrec.training import growing, launch, leaves
+from jaxrec.training import growing, launch
 from jaxrec.training.feed import Feed
 from jaxrec.training.setup import Setup, initial, setup, shapes
+from jaxrec.training.workdirs import leaves
 
 
 def split_of(config: Config, interactions: Interactions | None = None) -> splits.Split:

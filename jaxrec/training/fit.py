@@ -15,12 +15,12 @@ from jaxrec.system.errors import UserError
 from jaxrec.system.signals import Signals
 from jaxrec.system.stopwatch import Stopwatch
 from jaxrec.training import assembly, metric_writer, preflight, wording
-from jaxrec.training.checkpoint import Checkpoints, Damaged
 from jaxrec.training.feed import Feed
 from jaxrec.training.ongoing import Ongoing
 from jaxrec.training.setup import Setup
-from jaxrec.training.step import State
-from jaxrec.training.workdir import Place
+from jaxrec.training.steps.step import State
+from jaxrec.training.workdirs.checkpoint import Checkpoints, Damaged
+from jaxrec.training.workdirs.workdir import Place
 
 
 class Stopped(Exception):

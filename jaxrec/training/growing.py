@@ -31,12 +31,13 @@ from jaxrec.models.features import FEATURES, VALUES
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import is_address
-from jaxrec.training import fetching, optim, workdir
 from jaxrec.training.building import model_for
-from jaxrec.training.checkpoint import Checkpoints
-from jaxrec.training.leaves import on_host
 from jaxrec.training.setup import Setup, state_of
-from jaxrec.training.step import State
+from jaxrec.training.steps import optim
+from jaxrec.training.steps.step import State
+from jaxrec.training.workdirs import fetching, workdir
+from jaxrec.training.workdirs.checkpoint import Checkpoints
+from jaxrec.training.workdirs.leaves import on_host
 
 #: states of optimisers that have trees like the params; of the others, schedules, nothing is carried over
 MOMENTS = (optax.ScaleByAdamState, optim.AdagradState)

@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 
 from jaxrec.kernels.placement import AXIS, Devices, data_size, mesh_of, spread
 from jaxrec.kernels.processes import several
-from jaxrec.training.step import State
+from jaxrec.training.steps.step import State
 
 AXES = State(None, None, None, 0, None)  # the carry has a device axis, the rest is replicated
 WHOLE = P()

@@ -9,12 +9,13 @@ import numpy as np
 
 from jaxrec.kernels import processes
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, metric_writer, optim, wording
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training import assembly, metric_writer, wording
 from jaxrec.training.feed import Feed, users_of
 from jaxrec.training.setup import Setup, evaluated
-from jaxrec.training.step import State
-from jaxrec.training.workdir import Place
+from jaxrec.training.steps import optim
+from jaxrec.training.steps.step import State
+from jaxrec.training.workdirs.checkpoint import Checkpoints
+from jaxrec.training.workdirs.workdir import Place
 
 
 class NotFinite(UserError):

@@ -15,7 +15,7 @@ from jaxrec.system.background import started
 from jaxrec.system.errors import UserError
 from jaxrec.training.feed import Feed
 from jaxrec.training.setup import Setup, shapes
-from jaxrec.training.step import State
+from jaxrec.training.steps.step import State
 
 LARGE = 50_000  # items from which on a sampled loss is a cure
 

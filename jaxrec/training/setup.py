@@ -15,13 +15,14 @@ from jaxrec.config.keys import Config
 from jaxrec.data.splits import Split
 from jaxrec.kernels import compiler, placement, processes, shards
 from jaxrec.models.model import Model
-from jaxrec.training import batching, folding, launch, microbatches, negatives, optim, sharding, sparse, step
+from jaxrec.training import batching, launch, sharding
 from jaxrec.training.batching import Batches
 from jaxrec.training.building import model_of
-from jaxrec.training.dense import Dense
-from jaxrec.training.host_negatives import HostDraw, given
-from jaxrec.training.leaves import abstract
 from jaxrec.training.losses import entry as losses
+from jaxrec.training.steps import folding, microbatches, negatives, optim, sparse, step
+from jaxrec.training.steps.dense import Dense
+from jaxrec.training.steps.host_negatives import HostDraw, given
+from jaxrec.training.workdirs.leaves import abstract
 
 
 @dataclass(frozen=True, kw_only=True)

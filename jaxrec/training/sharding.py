@@ -18,9 +18,10 @@ from jaxrec.kernels.placement import AXIS, ITEM, Devices, data_size, item_axis, 
 from jaxrec.models.model import Model
 from jaxrec.models.sharded import sharded
 from jaxrec.system.errors import UserError
-from jaxrec.training import dense, launch
-from jaxrec.training.dense import Dense
-from jaxrec.training.step import State
+from jaxrec.training import launch
+from jaxrec.training.steps import dense
+from jaxrec.training.steps.dense import Dense
+from jaxrec.training.steps.step import State
 
 
 def mesh_for(config: MeshConfig, devices: Sequence) -> Mesh:

@@ -11,7 +11,7 @@ from jaxrec import cli
 from jaxrec.api import comparing, fitting
 from jaxrec.config import recipes
 from jaxrec.evaluation.protocols import FULL, KEPT
-from jaxrec.training import workdir as workdirs
+from jaxrec.training.workdirs import workdir as workdirs
 
 SMALL = {"epochs": 1, "batch": 16, "model.dim": 8, "model.layers": 1}
 

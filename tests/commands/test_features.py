@@ -10,7 +10,7 @@ from jaxrec import cli
 from jaxrec.data import reading
 from jaxrec.inference.loading import load
 from jaxrec.system.errors import UserError
-from jaxrec.training import workdir
+from jaxrec.training.workdirs import workdir
 
 ITEMS, GENRES = 40, "ABCD"
 KEYS = {"features": "genre", "id_dropout": 0.2, "cold_items": 0.2}

@@ -15,7 +15,7 @@ from jaxrec.data import sources, splits
 from jaxrec.data.interactions import from_sequences
 from jaxrec.evaluation import evaluator
 from jaxrec.models.entry import build
-from jaxrec.training import workdir
+from jaxrec.training.workdirs import workdir
 
 SMALL = [
     "--config.model.dim=8",

@@ -13,7 +13,8 @@ from jaxrec import cli
 from jaxrec.data import event_types, prepared, splits
 from jaxrec.inference.loading import load
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, workdir
+from jaxrec.training import assembly
+from jaxrec.training.workdirs import workdir
 
 USERS, ITEMS = 50, 30
 KEYS = {"context": "type,switch", "target_types": "purchase", "topic": "genre"}

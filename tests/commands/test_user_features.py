@@ -9,7 +9,8 @@ from jaxrec import cli
 from jaxrec.data import sources
 from jaxrec.inference.loading import load
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, workdir
+from jaxrec.training import assembly
+from jaxrec.training.workdirs import workdir
 
 USERS = 20
 

@@ -16,7 +16,8 @@ from jaxrec.data import interactions, splits
 from jaxrec.inference.recommender import Recommender
 from jaxrec.kernels import ranking
 from jaxrec.system.errors import UserError
-from jaxrec.training import checkpoint, fit, setup as setups, wording, workdir
+from jaxrec.training import fit, setup as setups, wording
+from jaxrec.training.workdirs import checkpoint, workdir
 
 ITEMS = [f"tt{i:03}" for i in range(1, 31)]
 CONFIG = {

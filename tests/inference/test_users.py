@@ -16,7 +16,7 @@ from jaxrec.evaluation import evaluator
 from jaxrec.inference import export
 from jaxrec.inference.queries import Query
 from jaxrec.system.errors import UserError
-from jaxrec.training import workdir
+from jaxrec.training.workdirs import workdir
 
 TRAIN = [
     *("--config.model.dim=8", "--config.model.window=3", "--config.model.users=True", "--config.length=6"),

@@ -9,8 +9,8 @@ from problems import agree, confident, error, plain_softmax, problem, with_gradi
 
 from jaxrec.kernels import fused_softmax, placement, shards
 from jaxrec.kernels.hardware import Hardware, assumed
-from jaxrec.training import folding
 from jaxrec.training.losses import softmax
+from jaxrec.training.steps import folding
 
 GPU = Hardware("gpu", 16 << 30, interpreted=True)
 FUSED = with_gradients(softmax.softmax_fused)

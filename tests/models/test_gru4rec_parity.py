@@ -16,11 +16,12 @@ from some import some
 from jaxrec.batches.objectives import next_item
 from jaxrec.batches.stream import Stream
 from jaxrec.config.parsing import OptimConfig
-from jaxrec.training import launch as dev, step
+from jaxrec.training import launch as dev
 from jaxrec.training.losses import entry as losses
-from jaxrec.training.negatives import Negatives
-from jaxrec.training.optim import optimiser
-from jaxrec.training.sparse import on_touched_rows
+from jaxrec.training.steps import step
+from jaxrec.training.steps.negatives import Negatives
+from jaxrec.training.steps.optim import optimiser
+from jaxrec.training.steps.sparse import on_touched_rows
 
 ITEMS = 20
 

@@ -23,8 +23,8 @@ from jaxrec.training.losses.bce import bce
 from jaxrec.training.losses.sampled_softmax import sampled_softmax
 from jaxrec.training.losses.softmax import softmax_plain, softmax_total
 from jaxrec.training.losses.totals import plain
-from jaxrec.training.negatives import Negatives
-from jaxrec.training.optim import optimiser
+from jaxrec.training.steps.negatives import Negatives
+from jaxrec.training.steps.optim import optimiser
 
 ROWS, SLOTS, WIDTH, LENGTH, ITEMS = 4, 70, 8, 6, 20
 PYTORCH = ["sasrec_pytorch", "sasrec_pytorch_2heads", "sasrec_pytorch_prenorm", "sasrec_pytorch_prenorm_2heads"]

@@ -22,7 +22,8 @@ from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.serve.app import Service
 from jaxrec.serve.limits import Limits
-from jaxrec.training import checkpoint, setup as setups, workdir
+from jaxrec.training import setup as setups
+from jaxrec.training.workdirs import checkpoint, workdir
 
 ROOT = Path(__file__).parents[2]
 ITEMS = 40

@@ -9,8 +9,9 @@ from stepping import ADAM, assert_close, made, states
 from trainings import Killed, assert_same, killed_at, outcome, run
 
 from jaxrec.kernels.placement import replicated
-from jaxrec.training import checkpoint, setup as setups
-from jaxrec.training.restore import restore_params
+from jaxrec.training import setup as setups
+from jaxrec.training.workdirs import checkpoint
+from jaxrec.training.workdirs.restore import restore_params
 
 EMA = {"optim": ADAM | {"ema": 0.8}}
 

@@ -15,7 +15,7 @@ from jaxrec.data.attributes.user_columns import Column
 from jaxrec.data.interactions import Sessions, Types, UserColumns
 from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.evaluation.metrics import metrics
-from jaxrec.training import checkpoint
+from jaxrec.training.workdirs import checkpoint
 
 ALL = {
     "context": ",".join(context.KINDS),

@@ -16,7 +16,7 @@ import jaxrec
 from benchmarks import resume
 from jaxrec import cli
 from jaxrec.system import objects
-from jaxrec.training import fetching, lease, snapshots
+from jaxrec.training.workdirs import fetching, lease, snapshots
 
 ROOT = Path(__file__).parents[2]
 EPOCHS, MEMORY = 6, "memory://bucket"
@@ -25,7 +25,7 @@ EPOCHS, MEMORY = 6, "memory://bucket"
 PROGRAM = """
 import os, signal, sys
 from jaxrec.system import objects
-from jaxrec.training import lease, mirror
+from jaxrec.training.workdirs import lease, mirror
 
 lease.RENEW, lease.STALE, mirror.EVERY, left = 0.5, 3.0, 0.05, [int(sys.argv.pop(1))]
 opened = objects.opened

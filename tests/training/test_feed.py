@@ -11,8 +11,8 @@ from stepping import LANES, SOFTMAX, WAYS, made
 
 from jaxrec.kernels import placement
 from jaxrec.kernels.random import row_keys, site_keys
-from jaxrec.training import negatives
 from jaxrec.training.feed import Feed, order
+from jaxrec.training.steps import negatives
 
 
 def watching(setup, asked):

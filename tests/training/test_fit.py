@@ -20,8 +20,9 @@ from jaxrec import cli
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.system.errors import UserError
-from jaxrec.training import checkpoint, fit, metric_writer, ongoing, setup as setups, wording, workdir
+from jaxrec.training import fit, metric_writer, ongoing, setup as setups, wording
 from jaxrec.training.feed import users_of
+from jaxrec.training.workdirs import checkpoint, workdir
 
 ROOT = Path(__file__).parents[2]
 

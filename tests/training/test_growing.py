@@ -25,8 +25,9 @@ from jaxrec.data.interactions import Types, UserColumns
 from jaxrec.models import likeness
 from jaxrec.models.features import folded
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, checkpoint, growing, setup as setups, workdir
-from jaxrec.training.step import State
+from jaxrec.training import assembly, growing, setup as setups
+from jaxrec.training.steps.step import State
+from jaxrec.training.workdirs import checkpoint, workdir
 
 BEFORE, AFTER = "abcdef", "AbXcdeZ"  # the items of both logs; ids of the second sort differently
 CASES = {

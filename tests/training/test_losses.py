@@ -23,7 +23,7 @@ from jaxrec.training.losses.gbce import gbce
 from jaxrec.training.losses.sampled_softmax import sampled_softmax
 from jaxrec.training.losses.softmax import softmax
 from jaxrec.training.losses.totals import score, total
-from jaxrec.training.negatives import Negatives, draw_popular, popular
+from jaxrec.training.steps.negatives import Negatives, draw_popular, popular
 
 seeds = st.integers(0, 2**31 - 1)
 CHUNK = sizes.PRODUCT_ROWS

@@ -13,9 +13,9 @@ from some import some
 from jaxrec.batches.objectives import Targets
 from jaxrec.config import registry
 from jaxrec.data import interactions, splits
-from jaxrec.training import negatives
 from jaxrec.training.losses.bpr import bpr
 from jaxrec.training.losses.gbce import gbce
+from jaxrec.training.steps import negatives
 
 
 @cache

@@ -9,7 +9,9 @@ from trainings import Killed, assert_same, killed_at, outcome, run
 
 from jaxrec.config import parsing as configs
 from jaxrec.system.errors import UserError
-from jaxrec.training import checkpoint, metric_writer, optim
+from jaxrec.training import metric_writer
+from jaxrec.training.steps import optim
+from jaxrec.training.workdirs import checkpoint
 
 OPTIM = {"name": "adam", "learning_rate": 1e-2, "schedule": "plateau", "plateau": 2, "plateau_factor": 0.1}
 CHANGES = {"epochs": 4, "eval_every": 0.5, "save_every": 1, "optim": OPTIM}

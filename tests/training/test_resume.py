@@ -10,7 +10,8 @@ from some import some
 from trainings import BASE, Killed, assert_same, killed_at, outcome, run
 
 from jaxrec.config import parsing as configs
-from jaxrec.training import assembly, checkpoint, fit, metric_writer, ongoing, setup as setups, workdir
+from jaxrec.training import assembly, fit, metric_writer, ongoing, setup as setups
+from jaxrec.training.workdirs import checkpoint, workdir
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,12 @@ from jaxrec.data import interactions, splits
 from jaxrec.kernels import placement, shards, sizes
 from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.system.errors import UserError
-from jaxrec.training import assembly, checkpoint, fit, folding, optim, setup as setups, sharding, wording
+from jaxrec.training import assembly, fit, setup as setups, sharding, wording
 from jaxrec.training.losses import entry as losses, softmax, totals
-from jaxrec.training.negatives import Seen
-from jaxrec.training.own_items import OwnItems
+from jaxrec.training.steps import folding, optim
+from jaxrec.training.steps.negatives import Seen
+from jaxrec.training.steps.own_items import OwnItems
+from jaxrec.training.workdirs import checkpoint
 
 ITEMS = 21  # which neither 4 nor 8 divides
 MESHES = {"2x4": (2, 4), "4x2": (4, 2), "8x1": (8, 1), "1x8": (1, 8)}

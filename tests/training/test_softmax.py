@@ -18,8 +18,8 @@ from jaxrec.system.errors import UserError
 from jaxrec.training.losses import entry as losses
 from jaxrec.training.losses.softmax import smoothed, softmax, softmax_plain, softmax_total
 from jaxrec.training.losses.totals import score
-from jaxrec.training.negatives import Seen
-from jaxrec.training.own_items import OwnItems
+from jaxrec.training.steps.negatives import Seen
+from jaxrec.training.steps.own_items import OwnItems
 
 seeds = st.integers(0, 2**31 - 1)
 CHUNK = sizes.PRODUCT_ROWS

@@ -15,7 +15,7 @@ from jaxrec.kernels.chunks import chunked
 from jaxrec.system.errors import UserError
 from jaxrec.training.losses.entry import LossEntry
 from jaxrec.training.losses.totals import scores
-from jaxrec.training.own_items import OwnItems
+from jaxrec.training.steps.own_items import OwnItems
 
 
 def softmax(hidden_D: jax.Array, target: jax.Array, table_VD: jax.Array, bias_V: jax.Array | None) -> jax.Array:

@@ -18,7 +18,8 @@ import pytest
 
 from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
-from jaxrec.training import setup as setups, workdir
+from jaxrec.training import setup as setups
+from jaxrec.training.workdirs import workdir
 
 from ..conftest import CONFIG, Served, save
 

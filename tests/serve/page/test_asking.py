@@ -12,7 +12,8 @@ from jaxrec.config import parsing as configs
 from jaxrec.data import splits
 from jaxrec.data.attributes import user_columns
 from jaxrec.data.interactions import UserColumns, from_sequences
-from jaxrec.training import setup as setups, workdir
+from jaxrec.training import setup as setups
+from jaxrec.training.workdirs import workdir
 
 from ..conftest import CONFIG, Served, save
 from .conftest import link, settled, titles

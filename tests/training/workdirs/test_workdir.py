@@ -13,7 +13,7 @@ from jaxrec.data.attributes.users import Users
 from jaxrec.data.interactions import from_sequences
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import MARK, write_checked
-from jaxrec.training import workdir
+from jaxrec.training.workdirs import workdir
 
 CONFIG = recommenders.config("sasrec")
 DATA = from_sequences([["a", "b", "c"], ["b", "a"]])

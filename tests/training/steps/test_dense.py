@@ -16,7 +16,9 @@ from jaxrec.data import interactions, splits
 from jaxrec.evaluation.evaluator import Evaluator, validation
 from jaxrec.kernels import placement
 from jaxrec.models.model import Model
-from jaxrec.training import assembly, checkpoint, dense, fit, preflight, setup as setups, sharding, wording
+from jaxrec.training import assembly, fit, preflight, setup as setups, sharding, wording
+from jaxrec.training.steps import dense
+from jaxrec.training.workdirs import checkpoint
 
 MODELS = {
     "two-tower": {},

@@ -10,8 +10,8 @@ from pathlib import Path
 from jaxrec.system import arguments, objects
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import is_address, local
-from jaxrec.training import mirror, snapshots, workdir
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.workdirs import mirror, snapshots, workdir
+from jaxrec.training.workdirs.checkpoint import Checkpoints
 
 LISTING = "files.json"  # what was copied
 AGAIN = 3  # attempts, where a training removes a checkpoint meanwhile

@@ -28,7 +28,7 @@ class OwnItems:
             row_of: numbers of items [E] from 1 -> their rows [E]; `rows` for one that is not in the table.
             rows: of the table.
 
-        >>> from jaxrec.training.negatives import Seen
+        >>> from jaxrec.training.steps.negatives import Seen
         >>> own = OwnItems(None, Seen(jnp.array([2, 3, 1]), jnp.array([0, 2, 3])))
         >>> own.left_out(jnp.array([0, 0, 1, -1]), lambda item: item - 1, 3).astype(int).tolist()
         [[0, 1, 1], [0, 1, 1], [1, 0, 0], [0, 0, 0]]

@@ -11,10 +11,10 @@ from jaxrec.kernels import placement, processes
 from jaxrec.models.model import Model
 from jaxrec.system import arguments
 from jaxrec.system.console import printable
-from jaxrec.training import leaves
-from jaxrec.training.checkpoint import Checkpoints
-from jaxrec.training.fetching import here
-from jaxrec.training.leaves import abstract
+from jaxrec.training.workdirs import leaves
+from jaxrec.training.workdirs.checkpoint import Checkpoints
+from jaxrec.training.workdirs.fetching import here
+from jaxrec.training.workdirs.leaves import abstract
 
 log = logging.getLogger("jaxrec")
 

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.training.fetching: of a workdir in a store just what is asked for is copied, once."""
+"""Laws of jaxrec.training.workdirs.fetching: of a workdir in a store just what is asked for is copied, once."""
 
 import pytest
 import workdirs
@@ -6,7 +6,7 @@ from memory_stores import Cut
 
 from jaxrec.system import objects
 from jaxrec.system.errors import UserError
-from jaxrec.training import checkpoint, fetching
+from jaxrec.training.workdirs import checkpoint, fetching
 
 ADDRESS = "memory://bucket/run"
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from jaxrec.system.files import MARK
-from jaxrec.training import lease, seals, workdir
+from jaxrec.training.workdirs import lease, seals, workdir
 
 CHECKPOINTS, SEAL = "checkpoints", seals.NAME
 #: written before the checkpoints that need them, in this order: a file's checksum is in the one after it, or there are

@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 
 from jaxrec.config import parsing as configs
 from jaxrec.models.entry import build
-from jaxrec.training import microbatches
+from jaxrec.training.steps import microbatches
 
 CONFIG = {
     "dataset": "histories",

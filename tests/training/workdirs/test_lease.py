@@ -1,4 +1,4 @@
-"""Laws of jaxrec.training.lease: of all who want a workdir in a store one has it, until it ends or is dead."""
+"""Laws of jaxrec.training.workdirs.lease: of all who want a workdir in a store one has it, until it ends or is dead."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ import pytest
 from memory_stores import Cut
 
 from jaxrec.system.errors import UserError
-from jaxrec.training import lease
+from jaxrec.training.workdirs import lease
 
 ROOT, ADDRESS = "/bucket/run", "memory://bucket/run"
 

@@ -12,7 +12,8 @@ from jaxrec.config import parsing as configs
 from jaxrec.data import interactions, splits
 from jaxrec.kernels import placement, sizes
 from jaxrec.kernels.hardware import Hardware, assumed
-from jaxrec.training import fit, launch, microbatches, optim, setup as setups, step
+from jaxrec.training import fit, launch, setup as setups
+from jaxrec.training.steps import microbatches, optim, step
 
 USERS, ITEMS = 40, 30
 

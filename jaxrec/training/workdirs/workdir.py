@@ -19,7 +19,7 @@ from jaxrec.system import checksums
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import local, read_checked, replacing, sweep, write_checked
-from jaxrec.training.checkpoint import Checkpoints
+from jaxrec.training.workdirs.checkpoint import Checkpoints
 
 CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json", ".lock"
 TYPES = "types"  #: of what is stored of the data: the names of the types of events, by their numbers from 1

@@ -15,7 +15,7 @@ from jaxrec.data import interactions, splits
 from jaxrec.kernels import sizes
 from jaxrec.models.features import FEATURES, Items
 from jaxrec.training import assembly, setup as setups
-from jaxrec.training.folding import dropped
+from jaxrec.training.steps.folding import dropped
 
 ITEMS = 20
 SOFTMAX = {"loss": {"name": "softmax", "negatives": 0}}

@@ -16,8 +16,8 @@ from jaxrec.batches.objectives import Targets
 from jaxrec.data import interactions, splits
 from jaxrec.kernels.random import row_keys, site_keys, step_key
 from jaxrec.system.errors import UserError
-from jaxrec.training import negatives
-from jaxrec.training.negatives import Seen, draw_popular, nth_unseen, popular, seen, uniform
+from jaxrec.training.steps import negatives
+from jaxrec.training.steps.negatives import Seen, draw_popular, nth_unseen, popular, seen, uniform
 
 CATALOGUE = 23
 MOST = 22  # distinct items that a user may have met

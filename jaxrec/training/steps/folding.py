@@ -11,7 +11,7 @@ import numpy as np
 from jaxrec.kernels import shards
 from jaxrec.kernels.random import random_bits
 from jaxrec.models.features import Items
-from jaxrec.training.own_items import OwnItems
+from jaxrec.training.steps.own_items import OwnItems
 
 ID_SITE = 2**31 - 6  # beyond the sites of any model's dropouts, below those of the batches
 

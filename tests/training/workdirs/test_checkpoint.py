@@ -16,11 +16,11 @@ from some import some
 
 from jaxrec.kernels.placement import replicated
 from jaxrec.system.errors import UserError
-from jaxrec.training import checkpoint
-from jaxrec.training.checkpoint import Checkpoints, Damaged
-from jaxrec.training.leaves import abstract
-from jaxrec.training.managers import writer
-from jaxrec.training.step import State
+from jaxrec.training.steps.step import State
+from jaxrec.training.workdirs import managers
+from jaxrec.training.workdirs.checkpoint import Checkpoints, Damaged
+from jaxrec.training.workdirs.leaves import abstract
+from jaxrec.training.workdirs.managers import writer
 
 
 def state(step):
@@ -37,7 +37,7 @@ def test_the_state_of_a_loop_that_an_earlier_version_saved_has_the_names_of_now(
 
 def test_a_folder_without_checkpoints_is_opened_without_orbax_until_a_save(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(checkpoint, "writer", lambda *args: made.append(args) or writer(*args))
+    monkeypatch.setattr(managers, "writer", lambda *args: made.append(args) or writer(*args))
     with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
         assert checkpoints.latest() is None and not made
         checkpoints.wait()

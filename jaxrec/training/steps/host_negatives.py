@@ -12,7 +12,7 @@ from jaxrec.data.splits import Split
 from jaxrec.data.storage.ragged import distinct
 from jaxrec.kernels import placement
 from jaxrec.kernels.random import randint, row_keys, site_keys
-from jaxrec.training.negatives import SITE, Negatives, nth_unseen, seen
+from jaxrec.training.steps.negatives import SITE, Negatives, nth_unseen, seen
 
 
 class HostDraw:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jaxrec.kernels import processes
 from jaxrec.system.version import VERSION
-from jaxrec.training import workdir
-from jaxrec.training.fetching import here
+from jaxrec.training.workdirs import workdir
+from jaxrec.training.workdirs.fetching import here
 
 
 @contextlib.contextmanager

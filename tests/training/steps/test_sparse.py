@@ -13,8 +13,8 @@ from some import some
 from jaxrec.config.parsing import OptimConfig
 from jaxrec.kernels import sizes
 from jaxrec.kernels.hardware import Hardware, assumed
-from jaxrec.training import sparse
-from jaxrec.training.optim import optimiser
+from jaxrec.training.steps import sparse
+from jaxrec.training.steps.optim import optimiser
 
 ITEMS, WIDTH, SHOWN, ASKED, DRAWN = 30, 3, 5, 4, 6
 PLACES = SHOWN + ASKED + DRAWN

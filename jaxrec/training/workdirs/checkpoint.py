@@ -14,9 +14,9 @@ from jaxrec.system import checksums
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import plain
-from jaxrec.training import leaves, seals
-from jaxrec.training.managers import QUIET, begin_save, first_line, is_foreign, is_step, orbax, reader, writer, writing
-from jaxrec.training.step import State
+from jaxrec.training.steps.step import State
+from jaxrec.training.workdirs import leaves, managers, seals
+from jaxrec.training.workdirs.managers import first_line, is_foreign, is_step, orbax, writing
 
 NO_DAMAGE = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # tensorstore's words
 EARLIER = {"stale": "evals_without_improvement"}  # keys of a loop's state in checkpoints of earlier versions
@@ -47,18 +47,18 @@ class Checkpoints:
         if read_only and not self._folder.is_dir():
             raise UserError(f"{workdir} holds no checkpoints: train into it first, or name another workdir")
         with contextlib.ExitStack() as opened:
-            opened.enter_context(QUIET)
+            opened.enter_context(managers.QUIET)
             if not read_only:
                 with writing(self._folder):
                     self._folder.mkdir(parents=True, exist_ok=True)
             place = opened.enter_context(plain(self._folder))
-            self._open = partial(reader, place)
+            self._open = partial(managers.reader, place)
             opened.callback(self._close)
             self._known = self._read_all()
             if not read_only:
                 self._clear()
                 self._close()
-                self._open = partial(writer, place, self._seal)
+                self._open = partial(managers.writer, place, self._seal)
                 if any(self._folder.iterdir()):  # perhaps what a save left unfinished, which this one removes
                     self._manager.all_steps()
             self._opened = opened.pop_all()
@@ -143,7 +143,7 @@ class Checkpoints:
         with writing(self._folder):
             self._manager.wait_until_finished()
             self._saving = step
-            saved = begin_save(self._manager, step, args, metrics)
+            saved = managers.begin_save(self._manager, step, args, metrics)
         if not saved:
             raise RuntimeError(f"{self._folder}: checkpoint {step} was not saved: a later one is there")
         self._known[step] = loop, record

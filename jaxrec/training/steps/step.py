@@ -16,9 +16,9 @@ from jaxrec.kernels.collectives import psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
 from jaxrec.models.model import Model, pick
-from jaxrec.training import folding, packing
-from jaxrec.training.negatives import SITE
-from jaxrec.training.own_items import OwnItems
+from jaxrec.training.steps import folding, packing
+from jaxrec.training.steps.negatives import SITE
+from jaxrec.training.steps.own_items import OwnItems
 
 
 class State(NamedTuple):

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.training.mirror: what a store holds is at any moment a workdir, from which a training goes on."""
+"""Laws of mirror: what a store holds is at any moment a workdir, from which a training goes on."""
 
 import json
 import os
@@ -11,7 +11,8 @@ from trainings import assert_same, outcome
 
 from jaxrec.system import objects
 from jaxrec.system.errors import UserError
-from jaxrec.training import checkpoint, fetching, fit, lease, mirror, snapshots, workdir
+from jaxrec.training import fit
+from jaxrec.training.workdirs import checkpoint, fetching, lease, mirror, snapshots, workdir
 
 ADDRESS = "memory://bucket/runs/a"
 

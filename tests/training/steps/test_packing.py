@@ -7,7 +7,7 @@ from some import some
 from stepping import ADAM, assert_close, made, states
 
 from jaxrec.kernels.hardware import Hardware, assumed
-from jaxrec.training import packing
+from jaxrec.training.steps import packing
 
 GPU = Hardware("gpu", 16 << 30)
 SOFTMAX = {"loss": {"name": "softmax"}, "model": {"name": "sasrec", "dim": 8, "layers": 2, "heads": 2, "dropout": 0.3}}

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import given, settings, strategies as st
 
-from jaxrec.training.negatives import Seen
-from jaxrec.training.own_items import ENTRIES, OwnItems
+from jaxrec.training.steps.negatives import Seen
+from jaxrec.training.steps.own_items import ENTRIES, OwnItems
 
 ITEMS, SLOTS = 12, 5
 histories = st.lists(st.sets(st.integers(1, ITEMS)), min_size=3, max_size=3)

@@ -30,8 +30,8 @@ from jaxrec.system import objects
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import is_address, read_json, write_json
-from jaxrec.training import lease, snapshots, workdir
-from jaxrec.training.workdir import Place
+from jaxrec.training.workdirs import lease, snapshots, workdir
+from jaxrec.training.workdirs.workdir import Place
 
 EVERY = 2.0  # seconds between looks for what is new
 LONGEST = 60.0  # seconds between attempts to send, at most

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.config.parsing import OptimConfig
-from jaxrec.training.optim import optimiser, schedule
+from jaxrec.training.steps.optim import optimiser, schedule
 
 runs = st.integers(1, 10_000).flatmap(lambda warmup: st.tuples(st.just(warmup), st.integers(warmup + 1, 20_000)))
 

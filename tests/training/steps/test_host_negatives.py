@@ -11,9 +11,9 @@ from stepping import made
 from jaxrec.data import splits
 from jaxrec.data.interactions import from_sequences
 from jaxrec.system.errors import UserError
-from jaxrec.training import host_negatives
 from jaxrec.training.feed import Feed
-from jaxrec.training.host_negatives import HostDraw
+from jaxrec.training.steps import host_negatives
+from jaxrec.training.steps.host_negatives import HostDraw
 
 
 def test_only_users_of_the_batches_are_looked_up(monkeypatch):

@@ -1,11 +1,11 @@
-"""Laws of jaxrec.training.snapshots: what is sent of a workdir, and in which order."""
+"""Laws of jaxrec.training.workdirs.snapshots: what is sent of a workdir, and in which order."""
 
 import os
 import random
 
 import pytest
 
-from jaxrec.training import snapshots
+from jaxrec.training.workdirs import snapshots
 
 NAMES = [
     "catalogue.parquet",

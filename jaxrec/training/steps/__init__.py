@@ -1,0 +1,1 @@
+"""What one device does in a step: negatives, gradients and updates, of whole tables or of the rows at hand."""

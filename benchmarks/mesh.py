@@ -200,7 +200,7 @@ def given_over_data(setup, mesh):
     data, item = mesh
     sizes = {name: sum(x.size for x in jax.tree.leaves(part)) for name, part in setups.shapes(setup).params.items()}
     tables, rest = -(-WIDE_ITEMS // item) * setup.config.model.dim, sum(sizes.values()) - sizes["items"]
-    if not setup.dense:
+    if not setup.fsdp:
         return {"summed": 4 * (tables + rest)}
     return {"summed": 4 * tables, "put together": 2 * 4 * rest // data, "summed to parts": 4 * rest}
 

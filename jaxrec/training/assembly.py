@@ -49,7 +49,7 @@ def first_state(setup: Setup) -> Any:
             fresh = jax.device_get(jax.jit(setup.whole)(jax.random.key(setup.config.seed)))
         return saved(setup, growing.carried(fresh, setup))
     shardings = launch.placed(setup.mesh, setup.specs)
-    if placement.item_axis(setup.mesh) or setup.dense:
+    if placement.item_axis(setup.mesh) or setup.fsdp:
         return jax.jit(setup.first, out_shardings=shardings)(jax.random.key(setup.config.seed))
     if processes.several():
         return saved(setup, initial(setup))

@@ -20,7 +20,7 @@ from jaxrec.training.batching import Batches
 from jaxrec.training.building import model_of
 from jaxrec.training.losses import entry as losses
 from jaxrec.training.steps import folding, microbatches, negatives, optim, sparse, step
-from jaxrec.training.steps.dense import Dense
+from jaxrec.training.steps.fsdp import Sharded
 from jaxrec.training.steps.host_negatives import HostDraw, given
 from jaxrec.training.workdirs.leaves import abstract
 
@@ -39,7 +39,7 @@ class Setup:
     sampler_tables: Any  #: SamplerTables on the devices
     objective: Any
     model: Any  #: with whole tables, whatever the mesh
-    dense: Any  #: dense.Dense, where other params are split; None: they are whole on every device
+    fsdp: Any  #: fsdp.Sharded, where other params are sharded; None: they are whole on every device
     optimiser: Any
     first: Any  #: (key) -> the State before the first step, as the devices have it
     whole: Any  #: (key) -> the same as checkpoints have it, without padding
@@ -70,14 +70,14 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
     whole = model_of(config, split)
     model = sharding.model_on(whole, mesh)
     plain = model.folding.plain if model.folding else model
-    split_dense = sharding.dense_for(config.mesh, model, mesh)
-    norm = {"norm": partial(sharding.norm, model, split_dense)} if item_axis or split_dense else {}
+    fsdp = sharding.fsdp_for(config.mesh, model, mesh)
+    norm = {"norm": partial(sharding.norm, model, fsdp)} if item_axis or fsdp else {}
     optimiser = optim.optimiser(config.optim, config.epochs * batches.epoch_steps, **norm)
     make_targets = partial(objective.make_targets, most=batches.most)
     sampling = _sampling(config, split, mesh, model, objective, batches, make_targets)
     items = len(split.interactions.catalogue.ids)
     microbatch_rows = microbatches.rows_for(config, model, items, padded_rows // shares, devices[0].platform)
-    loss_and_grad = _loss_and_grad(config, model, split_dense, items, item_axis, microbatch_rows, not sampling.draw)
+    loss_and_grad = _loss_and_grad(config, model, fsdp, items, item_axis, microbatch_rows, not sampling.draw)
     draw_items = lambda key, tables: folding.dropped(key, tables.items, config.id_dropout, item_axis)
     parts = step.Parts(
         batch=batching.reader(config, objective, batches, padded_rows),
@@ -95,14 +95,14 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         microbatch_rows=microbatch_rows,
         items=draw_items if model.folding else None,
         **norm,
-        **({"local": split_dense.local, "summed": split_dense.summed, "packs": False} if split_dense else {}),
+        **({"local": fsdp.local, "summed": fsdp.psum, "packs": False} if fsdp else {}),
     )
     options = compiler.cpu_options() if sampling.draw else None
-    options = compiler.unjoined_options(shares) or options if split_dense else options
+    options = compiler.unjoined_options(shares) or options if fsdp else options
     call, per_device_data = step.call(parts, config.steps_per_call), config.feed == "host"
-    first = partial(state_of, config, model, optimiser, padded_rows, split=split_dense)
-    if item_axis or split_dense:
-        specs = sharding.specs_of(model, optimiser, jax.eval_shape(first, jax.random.key(0)), split_dense)
+    first = partial(state_of, config, model, optimiser, padded_rows, split=fsdp)
+    if item_axis or fsdp:
+        specs = sharding.specs_of(model, optimiser, jax.eval_shape(first, jax.random.key(0)), fsdp)
         run = launch.launch_shard_map(call, mesh, options, per_device_data, specs, sampling.specs, config.seed)
     else:
         launcher = launch.LAUNCHERS["shard_map" if processes.several() else config.launcher]
@@ -118,7 +118,7 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
         sampler_tables=sampling.tables,
         objective=objective,
         model=whole,
-        dense=split_dense,
+        fsdp=fsdp,
         optimiser=optimiser,
         first=first,
         whole=partial(state_of, config, whole, optimiser, batches.rows),
@@ -157,7 +157,7 @@ def _sampling(config, split, mesh, model, objective, batches, make_targets) -> S
     return Sampling(draw, host_draw, shards.put(tables, specs, mesh, placement.ITEM), specs)
 
 
-def _loss_and_grad(config, model, split_dense, items, item_axis, microbatch_rows, of_all) -> Callable:
+def _loss_and_grad(config, model, fsdp, items, item_axis, microbatch_rows, of_all) -> Callable:
     """The loss of a step's batch and its gradient, as `step.Parts` takes it.
 
     Args:
@@ -168,10 +168,10 @@ def _loss_and_grad(config, model, split_dense, items, item_axis, microbatch_rows
         trained = folded.items.trained if folded else np.ones(items, bool)
         total = folding.among_trained(total, trained, item_axis)
     fold, value_and_grad = folded.fold if folded else None, None
-    if split_dense and folded:  # it is given all params, once a step
-        fold = lambda params, items: folded.fold(split_dense.gathered(params), items)
-    elif split_dense:
-        value_and_grad = split_dense.value_and_grad
+    if fsdp and folded:  # it is given all params, once a step
+        fold = lambda params, items: folded.fold(fsdp.gathered(params), items)
+    elif fsdp:
+        value_and_grad = fsdp.value_and_grad
     plain = folded.plain if folded else model
     found = step.loss_and_grad(plain, total, jnp.dtype(config.precision), value_and_grad)
     found = microbatches.accumulated(found, microbatch_rows)
@@ -184,7 +184,7 @@ def initial(setup: Setup) -> step.State:
 
 
 def state_of(
-    config: Config, model: Model, optimiser: Any, rows: int, key: jax.Array, split: Dense | None = None
+    config: Config, model: Model, optimiser: Any, rows: int, key: jax.Array, split: Sharded | None = None
 ) -> step.State:
     """The State before the first step.
 
@@ -217,11 +217,11 @@ def evaluated(setup: Setup, params: Any) -> Any:
         setup: Setup.
         params: on the devices, or shapes with shardings.
     """
-    if setup.dense is None:
+    if setup.fsdp is None:
         return params
     specs: Any = {name: placement.item_spec(setup.mesh) if name in setup.model.item_tables else P() for name in params}
     shardings = launch.placed(setup.mesh, specs)
-    cropped = jax.jit(setup.dense.cropped, out_shardings=shardings)
+    cropped = jax.jit(setup.fsdp.cropped, out_shardings=shardings)
     if isinstance(jax.tree.leaves(params)[0], jax.Array):
         return cropped(params)
     return jax.tree.map(lambda where, part: abstract(part, where), shardings, cropped.eval_shape(params))

@@ -19,8 +19,8 @@ from jaxrec.models.model import Model
 from jaxrec.models.sharded import sharded
 from jaxrec.system.errors import UserError
 from jaxrec.training import launch
-from jaxrec.training.steps import dense
-from jaxrec.training.steps.dense import Dense
+from jaxrec.training.steps import fsdp
+from jaxrec.training.steps.fsdp import Sharded
 from jaxrec.training.steps.step import State
 
 
@@ -56,18 +56,18 @@ def model_on(model: Model, mesh: Mesh) -> Model:
     return model if axis in (None, model.item_axis) else sharded(model, axis, mesh.shape[axis])
 
 
-def dense_for(config: MeshConfig, model: Model, mesh: Mesh) -> Dense | None:
+def fsdp_for(config: MeshConfig, model: Model, mesh: Mesh) -> Sharded | None:
     """How the params of a model that are no tables of items are split; None if every device has them whole."""
     if config.dense == "replicated" or data_size(mesh) == 1:
         return None
     params = jax.eval_shape(model.init, jax.random.key(0))
-    return dense.split(params, model.item_tables, data_size(mesh))
+    return fsdp.shard(params, model.item_tables, data_size(mesh))
 
 
-def norm(model: Model, split: Dense | None, grads: Any) -> jax.Array:
+def norm(model: Model, split: Sharded | None, grads: Any) -> jax.Array:
     """The global 2-norm of gradients, those of split params summed over the devices that hold their parts."""
     over = lambda name: model.item_axis if name in model.item_tables else None
-    whole, parts = (grads, []) if split is None else split.apart(grads)
+    whole, parts = (grads, []) if split is None else split.partition(grads)
     squares = [
         shards.total(reductions.total(x**2), over(name)) for name, part in whole.items() for x in jax.tree.leaves(part)
     ]
@@ -77,7 +77,7 @@ def norm(model: Model, split: Dense | None, grads: Any) -> jax.Array:
 
 
 def specs_of(
-    model: Model, optimiser: optax.GradientTransformationExtraArgs, state: State, split: Dense | None = None
+    model: Model, optimiser: optax.GradientTransformationExtraArgs, state: State, split: Sharded | None = None
 ) -> Any:
     """How a State lies on a mesh.
 

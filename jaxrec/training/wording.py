@@ -37,7 +37,7 @@ def describe(setup: Setup) -> str:
     )
     item = len(setup.devices) // shares
     split_tables = f", tables of items split over {item}" if item > 1 else ""
-    split_tables += f", other parameters over {shares}" if setup.dense else ""
+    split_tables += f", other parameters over {shares}" if setup.fsdp else ""
     return (
         f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
         f"{splits.in_words(split)}\n"

@@ -190,7 +190,7 @@ def loss_and_grad(model: Model, total: Callable, dtype: Any, value_and_grad: Cal
         model: Model.
         total: (hidden_ND, target_N, weight_N, negatives, table_VD, bias_V) -> sum over the slots.
         dtype: of the matrix products; params and sums are float32.
-        value_and_grad: as `jax.value_and_grad` with `has_aux`, which it is by default; as `Dense.value_and_grad`.
+        value_and_grad: as `jax.value_and_grad` with `has_aux`, the default, or as `fsdp.Sharded.value_and_grad`.
     """
 
     def loss(params, batch):

@@ -65,7 +65,7 @@ def test_features_are_split_with_their_items(changes, item, monkeypatch):
 def test_layers_are_split_beside_features(item):
     setup = made(4, mesh={"item": item, "dense": "split"}, **SOFTMAX)
     (split, told), (one, wanted) = states(setup, [6])[0], states(made(**SOFTMAX), [6])[0]
-    assert setup.dense and setup.model.folding
+    assert setup.fsdp and setup.model.folding
     assert_close((assembly.to_save(setup, split), told), (one, wanted))
 
 

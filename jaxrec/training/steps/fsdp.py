@@ -22,8 +22,8 @@ WHOLE = -1  # in place of an axis: every device has the array whole
 
 
 @dataclass(frozen=True)
-class Dense:
-    """How params are split over `AXIS`. Inside of shard_map a device has its part of each."""
+class Sharded:
+    """How params are sharded over `AXIS`. Inside of shard_map a device has its part of each."""
 
     axes: Any  #: a tree like the params, of the axis along which each is split, or `WHOLE`
     form: Any  #: a tree like the params, of their shapes without padding
@@ -63,9 +63,9 @@ class Dense:
         def of_parts(params, *args):
             whole = self.gathered(params)
             value, back, rest = jax.vjp(lambda whole: loss(whole, *args), whole, has_aux=True)
-            before, axes, forms = (self.apart(tree)[1] for tree in (whole, self.axes, self.form))
+            before, axes, forms = (self.partition(tree)[1] for tree in (whole, self.axes, self.form))
             # without the barrier the compiler would keep what it has
-            parts, _ = jax.lax.optimization_barrier((self.apart(params)[1], value))
+            parts, _ = jax.lax.optimization_barrier((self.partition(params)[1], value))
             again = {id(x): self._whole(*each) for x, *each in zip(before, parts, axes, forms, strict=True)}
             back = jax.tree.map(lambda x: again.get(id(x), x), back)
             (grads,) = back(jnp.ones_like(value))
@@ -73,10 +73,10 @@ class Dense:
 
         return of_parts
 
-    def summed(self, loss_and_grads: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+    def psum(self, loss_and_grads: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
         """The loss and the gradients of `local` params, summed over the devices; those of parts are so already."""
         loss, grads = loss_and_grads
-        loss, whole = jax.lax.psum((loss, self.apart(grads)[0]), AXIS)
+        loss, whole = jax.lax.psum((loss, self.partition(grads)[0]), AXIS)
         return loss, jax.tree.map(lambda axis, x, whole: whole if axis == WHOLE else x, self.axes, grads, whole)
 
     def specs(self, params: Any) -> Any:
@@ -84,7 +84,7 @@ class Dense:
         spec = lambda given, axis: given if axis == WHOLE else P(*(None,) * axis, AXIS)
         return jax.tree.map(spec, params, self.axes)
 
-    def apart(self, tree: Any) -> tuple[Any, list]:
+    def partition(self, tree: Any) -> tuple[Any, list]:
         """A tree like the params, with None in place of what is split; and that in a list."""
         kept = jax.tree.map(lambda x, axis: x if axis == WHOLE else None, tree, self.axes)
         pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(self.axes), strict=True)
@@ -106,8 +106,8 @@ class Dense:
         return jnp.pad(x, [(0, missing if axis == at else 0) for at in range(x.ndim)]) if missing else x
 
 
-def split(params: dict, tables: Any, size: int) -> Dense:
-    """The Dense of a model's params: each array is split along the axis that makes the smallest parts.
+def shard(params: dict, tables: Any, size: int) -> Sharded:
+    """How a model's params are sharded: each array is split along the axis that makes the smallest parts.
 
     Args:
         params: of the model, as shapes.
@@ -115,7 +115,7 @@ def split(params: dict, tables: Any, size: int) -> Dense:
         size: the number of devices.
 
     >>> shapes = {"items": jax.ShapeDtypeStruct((9, 4), float), "layer": jax.ShapeDtypeStruct((1, 6), float)}
-    >>> split(shapes, ["items"], size=3).axes
+    >>> shard(shapes, ["items"], size=3).axes
     {'items': -1, 'layer': 1}
     """
 
@@ -127,4 +127,4 @@ def split(params: dict, tables: Any, size: int) -> Dense:
         name: jax.tree.map(lambda x, of=name: WHOLE if of in tables else axis(x.shape), part)
         for name, part in params.items()
     }
-    return Dense(axes, params, size)
+    return Sharded(axes, params, size)

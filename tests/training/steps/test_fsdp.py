@@ -17,7 +17,7 @@ from jaxrec.evaluation.evaluator import Evaluator, validation
 from jaxrec.kernels import placement
 from jaxrec.models.model import Model
 from jaxrec.training import assembly, fit, preflight, setup as setups, sharding, wording
-from jaxrec.training.steps import dense
+from jaxrec.training.steps import fsdp
 from jaxrec.training.workdirs import checkpoint
 
 MODELS = {
@@ -90,7 +90,7 @@ FORM = {
 @pytest.mark.parametrize("size", some([3, 8], 3))
 def test_parts_are_put_together_and_gradients_summed_to_parts(size):
     """Of arrays with padding, those that can't be split, and a table of items; and their norm counts each once."""
-    split, mesh = dense.split(FORM, ["items"], size), placement.mesh_of(jax.devices()[:size])
+    split, mesh = fsdp.shard(FORM, ["items"], size), placement.mesh_of(jax.devices()[:size])
     random = np.random.default_rng(0)
     params = jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), FORM)
     model = Model(
@@ -104,7 +104,7 @@ def test_parts_are_put_together_and_gradients_summed_to_parts(size):
             return (1.0 + jax.lax.axis_index("data")) * squares / 2, whole
 
         (_, whole), grads = split.value_and_grad(weighed)(split.local(parts))
-        _, grads = split.summed((jnp.float32(0), grads))
+        _, grads = split.psum((jnp.float32(0), grads))
         return jax.tree.map(lambda x: x[None], whole), grads, sharding.norm(model, split, grads)
 
     specs = split.specs(jax.tree.map(lambda _: P(), FORM))
@@ -123,7 +123,7 @@ def test_parts_are_put_together_and_gradients_summed_to_parts(size):
 def test_what_was_put_together_is_put_together_again_for_the_gradient():
     """So that nothing whole has to be kept: no product of the backward pass has it from the forward pass."""
     size, dim = 3, 10
-    split = dense.split({"kernel": jax.ShapeDtypeStruct((dim, dim), jnp.float32)}, [], size)
+    split = fsdp.shard({"kernel": jax.ShapeDtypeStruct((dim, dim), jnp.float32)}, [], size)
 
     def layers(params, x):
         for _ in range(2):
@@ -159,7 +159,7 @@ def test_what_a_device_holds_is_its_part():
         np.testing.assert_array_equal,
         *(jax.device_get(assembly.to_save(each, assembly.first_state(each))) for each in (setup, whole)),
     )
-    assert of(1).dense is None  # on one device there is nothing to split
+    assert of(1).fsdp is None  # on one device there is nothing to split
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """Filters of interactions, applied in a fixed order, with the counts that each step leaves."""
 
-import datetime
 import math
 import zlib
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from jaxrec.data.blocks import Block
 from jaxrec.data.interactions import Interactions, Sessions, Types
 from jaxrec.data.log import rejoined
 from jaxrec.data.storage.spill import MEMORY, Store
-from jaxrec.data.values.times import EPOCH
+from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
 
@@ -269,13 +268,10 @@ def micro(text: str, flag: str, data: Interactions | None = None) -> int:
     if data is not None and (data.times is None or data.relative):
         why = "has no times" if data.times is None else "has times that count from an unknown moment"
         raise UserError(f"{data.name} {why}: --{flag} needs dates; name their column with --time, or leave it out")
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
-    except (ValueError, OverflowError):
-        raise UserError(f"--{flag} {text}: not a date: write 2014-04-01 or 2014-04-01T03:00:00") from None
-    return (moment - EPOCH) // datetime.timedelta(microseconds=1)
+    moment = arguments.microseconds(text)
+    if moment is None:
+        raise UserError(f"--{flag} {text}: not a date: write 2014-04-01 or 2014-04-01T03:00:00")
+    return moment
 
 
 def check(options: Options) -> None:

@@ -1,6 +1,5 @@
 """Attributes of items, indexed from values to items, for the filters of a request."""
 
-import datetime
 import math
 import re
 from collections.abc import Mapping
@@ -20,8 +19,6 @@ CHARACTERS, LONG = 60, 10_000  # of a value in an error, and of the whole
 SPARSE = 64  # fewer items than this share are sorted
 BOUNDS = ("below", "above", "at_least", "at_most")
 INTEGER, NUMBER, DATE, BOOLEAN, TEXT = "integers", "numbers", "dates", "true or false", "text"
-EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-NAIVE, MICRO = EPOCH.replace(tzinfo=None), datetime.timedelta(microseconds=1)
 
 
 class Attribute(NamedTuple):
@@ -202,7 +199,7 @@ def _comparable(value: Any, attribute: Attribute, name: str) -> float:
         texts = {"true": True, "false": False}
         number = value if isinstance(value, bool) else texts.get(value.lower()) if isinstance(value, str) else None
     elif attribute.kind == DATE:
-        number = _microseconds(value)
+        number = arguments.microseconds(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         number = value
     elif isinstance(value, str):
@@ -219,20 +216,6 @@ def _number(text: str, kind: str) -> float | None:
         return int(text)
     decimal = kind == NUMBER and re.fullmatch(r"-?(0|[1-9]\d{0,30})\.\d{1,30}", text, re.ASCII)
     return float(text) if decimal else None
-
-
-def _microseconds(value: Any) -> int | None:
-    """Since 1970, UTC where there is no zone, of a date or of its ISO text; None for what is neither."""
-    if isinstance(value, str):
-        try:
-            value = datetime.datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
-        value = datetime.datetime(value.year, value.month, value.day)
-    if not isinstance(value, datetime.datetime):
-        return None
-    return (value - (EPOCH if value.tzinfo else NAIVE)) // MICRO
 
 
 def _as_text(value: Any, attribute: Attribute, name: str) -> str:

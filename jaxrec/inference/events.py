@@ -1,7 +1,6 @@
 """What is known of the events of a history that is asked about, beside their items."""
 
 import contextlib
-import datetime
 import math
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +11,6 @@ from jaxrec.data.interactions import Sessions
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
-EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 YEAR_10000 = 253_402_300_800  # seconds
 
 
@@ -186,7 +184,7 @@ def microseconds(time: object, which: str = "") -> int:
     """A moment, as one of the times of `context_of`, in microseconds since 1970; UNKNOWN for None.
 
     Args:
-        time: seconds, a datetime or a text.
+        time: seconds, a date, a datetime or a text.
         which: begins the message of an error.
 
     Raises:
@@ -194,15 +192,10 @@ def microseconds(time: object, which: str = "") -> int:
     """
     if arguments.is_missing(time):
         return context.UNKNOWN
-    if isinstance(time, np.datetime64):
-        time = time.astype("datetime64[us]").item()
+    if (found := arguments.microseconds(time)) is not None:
+        return found
     if isinstance(time, str):
-        try:
-            time = datetime.datetime.fromisoformat(time)
-        except ValueError:
-            raise UserError(f"{which}{arguments.some([time])} is no date: write it as 2026-03-02T08:00:00Z") from None
-    if isinstance(time, datetime.datetime):
-        return (time.replace(tzinfo=time.tzinfo or datetime.UTC) - EPOCH) // datetime.timedelta(microseconds=1)
+        raise UserError(f"{which}{arguments.some([time])} is no date: write it as 2026-03-02T08:00:00Z")
     if isinstance(time, int | float | np.number) and not isinstance(time, bool) and 0 <= time < YEAR_10000:
         return round(time * context.SECOND)  # as logs are read
     said, cure = arguments.some([time]), "give seconds since 1970 (milliseconds / 1000), a datetime, or its text"

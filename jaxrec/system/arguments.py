@@ -1,5 +1,6 @@
-"""Checks arguments from Python: lists of ids, numbers of items, checkpoints."""
+"""Checks arguments from Python: lists of ids, numbers of items, checkpoints, dates."""
 
+import datetime
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,6 +10,8 @@ import numpy as np
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+MICROSECOND = datetime.timedelta(microseconds=1)
 EXACT = 1 << 53  # floats below it are exact integers
 LARGE = 10**1000  # bound of ids, since printing huge integers fails
 SHOWN, CHARACTERS = 5, 200  # values shown in an error, and their maximum characters
@@ -107,6 +110,28 @@ def as_id(id: object, kind: type) -> int | str | None:
         return str(id)
     plain = id.isascii() and id.removeprefix("-").isdecimal() and len(id) <= 20
     return int(id) if plain and str(int(id)) == id else None
+
+
+def microseconds(date: object) -> int | None:
+    """Returns the microseconds since 1970 of a date, a datetime or its ISO text; None for what is neither.
+
+    What has no zone is UTC.
+
+    >>> microseconds("1970-01-02"), microseconds(np.datetime64("1970-01-01T00:00:01")), microseconds(7)
+    (86400000000, 1000000, None)
+    """
+    if isinstance(date, np.datetime64):
+        date = date.astype("datetime64[us]").item()
+    if isinstance(date, str):
+        try:
+            date = datetime.datetime.fromisoformat(date)
+        except ValueError:
+            return None
+    if isinstance(date, datetime.date) and not isinstance(date, datetime.datetime):
+        date = datetime.datetime(date.year, date.month, date.day)
+    if not isinstance(date, datetime.datetime):
+        return None
+    return (date.replace(tzinfo=date.tzinfo or datetime.UTC) - EPOCH) // MICROSECOND
 
 
 def is_missing(value: object) -> bool:

@@ -14,7 +14,7 @@ from jaxrec.data.attributes import features, items
 from jaxrec.data.files.text import short, some
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import ID, Catalogue, Interactions, UserColumns
-from jaxrec.system import checksums
+from jaxrec.system import arguments, checksums
 from jaxrec.system.errors import UserError
 
 KEY = "config.user_features"
@@ -241,24 +241,11 @@ def _text(value):
 
 def _quantity(value):
     """A number, or the seconds since 1970 of a date; NaN for what is neither."""
-    if isinstance(value, str):
-        value = _of_text(value.strip())
-    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
-        value = datetime.datetime(value.year, value.month, value.day)
-    if isinstance(value, datetime.datetime):
-        return value.replace(tzinfo=value.tzinfo or datetime.UTC).timestamp()
+    value = value.strip() if isinstance(value, str) else value
     if isinstance(value, bool | np.bool_):
         return math.nan
     try:
         return float(value)
-    except (TypeError, ValueError, OverflowError):  # times of day and the like; integers beyond floats
-        return math.nan
-
-
-def _of_text(text):
-    for read in (float, datetime.datetime.fromisoformat):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return math.nan
+    except (TypeError, ValueError, OverflowError):  # dates, times of day and the like; integers beyond floats
+        moment = arguments.microseconds(value)
+        return math.nan if moment is None else moment / 1_000_000

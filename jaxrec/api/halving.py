@@ -42,7 +42,7 @@ LEAST_SHARE = 3  # time per trial in the first round, as a multiple of the time 
 MOST = 32  # maximum trials of the first round
 
 
-class Scored(Exception):
+class Scored(loop.OutOfTime):
     """Raised to end a trial that was to train up to its first score."""
 
 
@@ -51,7 +51,7 @@ class Unfit(UserError):
 
 
 FAILS = NotFinite, preflight.TooLarge, growing.AnotherModel  #: why a trial can't go on, when others may
-ENDS = Scored, loop.OutOfTime, *FAILS  #: ways in which the training of a trial is cut off
+ENDS = loop.OutOfTime, *FAILS  #: ways in which the training of a trial is cut off
 
 
 class Halving:
@@ -229,7 +229,7 @@ class Halving:
             setup, validate = self._assembled(trial, devices)
             with workdirs.locked(path) as held, held.named():
                 fitting.claim(path, setup, self.log)
-                with contextlib.suppress(loop.OutOfTime, Scored):
+                with contextlib.suppress(loop.OutOfTime):
                     quiet = consoles.make(quiet=True)
                     loop.fit(setup, path, validate, quiet, held, note, deadline=deadline, signals=signals)
                     trial.ended = True

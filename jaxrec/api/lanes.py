@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxrec.kernels import processes
 from jaxrec.system.signals import Signals
+from jaxrec.training.fit import Stopped
 
 HEARD_WITHIN = 0.2  # seconds until a signal is noted at the latest
 
@@ -38,14 +39,15 @@ class Lanes:
         """Does all pieces, each on the devices of a lane, and returns when the last is done.
 
         A single lane's work is done in the calling thread, and handles signals itself. Of several, each lane has a
-        thread; signals are noted meanwhile, and it is up to the work to end by them.
+        thread; signals are noted meanwhile, it is up to the work to end by them, and nothing further is begun.
 
         Args:
             work: (piece, devices, signals) -> ignored; signals is None in the calling thread.
             pieces: with a `name`, by which a piece stays in its lane where that does not make others wait.
 
         Raises:
-            What `work` raises, the first lane's first; the other pieces of that lane are left out.
+            What `work` raises, the first lane's first; the other pieces of that lane are left out. Stopped, where a
+            signal was noted by which no work ended.
         """
         queues = self._dealt(pieces)
         if len(self) == 1:
@@ -56,6 +58,8 @@ class Lanes:
 
             def follow(devices, queue):
                 for piece in queue:
+                    if signals.caught:
+                        return
                     work(piece, devices, signals)
 
             ended = [pool.submit(follow, *each) for each in zip(self._lanes, queues, strict=True)]
@@ -63,6 +67,8 @@ class Lanes:
                 pass
         for each in ended:
             each.result()
+        if signals.caught:
+            raise Stopped(signals.caught)
 
     def _dealt(self, pieces):
         """The pieces of each lane: their own lane's as far as that has room, the others where there is most."""

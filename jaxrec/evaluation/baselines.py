@@ -1,6 +1,5 @@
 """Baselines: counting scorers, and neighbours and matrix factorisation by the library implicit."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from jaxrec.evaluation import content
 from jaxrec.kernels.ranking import Scorer, dot
 from jaxrec.system.arguments import shown
 from jaxrec.system.errors import UserError
+from jaxrec.system.hushed import HUSHED
 
 
 class Baseline(NamedTuple):
@@ -204,7 +204,7 @@ def _matrix(split, start, stop):
 def _fit_neighbours(split):
     """Fits item neighbours by cosine similarity of their training users (Sarwar et al. 2001)."""
     model = _library().nearest_neighbours.CosineRecommender(K=NEIGHBOURS + 1)
-    with warnings.catch_warnings(action="ignore"):  # the library's warning about its own matrix
+    with HUSHED:  # the library's warning about its own matrix
         model.fit(_matrix(split, split.start, split.stop), show_progress=False)
     similar = model.similarity.tocsr()  # pyright: ignore[reportOptionalMemberAccess] it is set by fit
     similar.setdiag(0)

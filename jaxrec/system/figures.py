@@ -1,7 +1,8 @@
 """Draws figures into files, without a window, and without affecting the caller's matplotlib."""
 
-import warnings
 from typing import TYPE_CHECKING, Any
+
+from jaxrec.system.hushed import HUSHED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,5 +20,5 @@ def new_figure(width: float, height: float) -> "Figure":
 
 def save_figure(figure: "Figure", path: Any) -> None:
     """Writes a Figure as PNG; characters missing in the font become boxes."""
-    with warnings.catch_warnings(action="ignore"), open(path, "wb") as file:
+    with HUSHED, open(path, "wb") as file:
         figure.savefig(file, format="png", dpi=120)

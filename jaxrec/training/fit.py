@@ -32,7 +32,7 @@ class Stopped(Exception):
 
 
 class OutOfTime(Exception):
-    """Training reached its deadline, after a checkpoint was saved."""
+    """Training reached its deadline, or `on_evaluate` ended it, after a checkpoint was saved."""
 
 
 def boundary(setup: Setup, now: int) -> int:
@@ -70,7 +70,8 @@ def fit(
             `compile_ahead`, if it has one, is called once the training's program is compiled.
         console: for progress; a new one by default.
         held: the workdir.Place from the time of locking; by default what is at the path now.
-        on_evaluate: (row) -> None, called after each evaluation with a copy of the row of metrics.jsonl.
+        on_evaluate: (row) -> None, called after each evaluation with a copy of the row of metrics.jsonl; it ends the
+            training by OutOfTime.
         on_checkpoint: (step, folder) -> None, called when a checkpoint is complete; a later save may remove the folder.
         deadline: the time.monotonic() after which no further call starts. Of several processes, that of the first one.
         watch: of the start so far, which is logged with the first evaluation.
@@ -82,7 +83,8 @@ def fit(
 
     Raises:
         Stopped: on SIGTERM or SIGINT, after a checkpoint was saved.
-        OutOfTime: at the deadline, after a checkpoint was saved.
+        OutOfTime: at the deadline, or of `on_evaluate`, after a checkpoint was saved; but Stopped where a signal came
+            meanwhile, as in a long evaluation.
         NotFinite: with the step, the users of the batch and the last good checkpoint.
     """
     config, held, watch = setup.config, held or Place(workdir), watch or Stopwatch()
@@ -134,12 +136,16 @@ def fit(
                     has_row = True
                 if saves or stop or late:
                     run.save(score)
+                ends = OutOfTime() if late and not is_over(setup, loop) else None
                 if on_evaluate and evaluates:
-                    on_evaluate(copy.deepcopy(logger.rows[-1]))
-                if stop:
+                    try:
+                        on_evaluate(copy.deepcopy(logger.rows[-1]))
+                    except OutOfTime as asked:
+                        ends = asked
+                if stop := stop or (processes.largest(signals.caught or 0) if ends else 0):
                     raise Stopped(stop)
-                if late and not is_over(setup, loop):
-                    raise OutOfTime
+                if ends:
+                    raise ends
                 logger.skip()
             if out_of_patience(config, loop) and loop["step"] < setup.total_steps:
                 logger.log(wording.stopped_early(setup, loop))

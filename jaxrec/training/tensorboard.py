@@ -29,7 +29,8 @@ class Events:
         from tensorboardX.summary import scalar
 
         if self._writer is None:
-            self._writer = EventsWriter(str(self.folder.absolute() / "events"))
+            before = sum(1 for _ in self.folder.glob("events.*"))  # perhaps of this second, which is all a name has
+            self._writer = EventsWriter(str(self.folder.absolute() / "events"), f".{before:06}")
             self._write(self._step + 1, session_log=SessionLog(status=SessionLog.START))
         for name, value in scalars.items():
             self._write(step, summary=scalar(name, value))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.api.lanes import Lanes
+from jaxrec.training.fit import Stopped
 
 
 def pieces(names):
@@ -78,5 +79,22 @@ def test_a_signal_reaches_the_work_of_every_lane():
                 return
             threading.Event().wait(0.01)
 
-    Lanes(range(3)).run(work, pieces("abc"))
+    with pytest.raises(Stopped):
+        Lanes(range(3)).run(work, pieces("abc"))
     assert caught == [signal.SIGTERM] * 3
+
+
+def test_a_signal_by_which_no_work_ends_is_not_lost():
+    begun, both = [], threading.Barrier(2, timeout=60)
+
+    def work(piece, own, signals):
+        begun.append(piece.name)
+        both.wait()
+        if piece.name == "a":
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        while not signals.caught:
+            threading.Event().wait(0.01)
+
+    with pytest.raises(Stopped) as stopped:
+        Lanes(range(2)).run(work, pieces("abcdef"))
+    assert stopped.value.signum == signal.SIGINT and sorted(begun) == ["a", "b"]

@@ -194,6 +194,26 @@ def test_asked_to_stop_at_the_very_end_is_still_a_stop(prepare, tmp_path, monkey
         run(prepare(), tmp_path)
 
 
+@pytest.mark.parametrize("deadline", [0.0, None])
+def test_asked_to_stop_while_it_validates_is_a_stop_whatever_else_ends_it(prepare, tmp_path, deadline):
+    """As a trial of a search, which would go on to the next one."""
+    setup, validate = prepare(steps_per_call=8, save_every=1)
+
+    def asked(params):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(params)
+
+    def enough(row):
+        raise fit.OutOfTime
+
+    with pytest.raises(fit.Stopped) as stopped:
+        fit.fit(setup, tmp_path, asked, on_evaluate=None if deadline is not None else enough, deadline=deadline)
+    assert stopped.value.signum == signal.SIGTERM
+    with pytest.raises(fit.OutOfTime):
+        fit.fit(setup, tmp_path, validate, on_evaluate=enough)
+    run((setup, validate), tmp_path)
+
+
 def test_what_is_not_finite_names_step_users_and_last_good(prepare, split, tmp_path):
     setup, validate = prepare(optim={"name": "adam", "learning_rate": 1e30})
     with pytest.raises(ongoing.NotFinite) as error:

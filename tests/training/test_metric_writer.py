@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from jaxrec.training import metric_writer
+from jaxrec.training import metric_writer, tensorboard
 
 ROWS = [
     {"step": s, "epoch": s / 2, "loss": 1.0 / s, "norm": 0.1, "valid": {"hr@10": 0.1 * s, "ndcg@10": 0.05 * s}}
@@ -30,6 +30,19 @@ def test_metrics_are_cut_to_the_step(tmp_path, step, tail):
         == logger.rows
     )
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_events_of_a_training_that_goes_on_within_a_second_are_beside_the_earlier_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
+    kept = {}
+    for step in range(12):
+        events = tensorboard.Events(tmp_path, step)
+        events.add({"loss": 1.0}, step + 1)
+        events.close()
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert len(names) == step + 1 and all((tmp_path / name).read_bytes() == kept[name] for name in kept)
+        assert sorted(kept) == names[:-1], "TensorBoard reads them by their names, the latest last"
+        kept = {name: (tmp_path / name).read_bytes() for name in names}
 
 
 OF_NO_ROW = [

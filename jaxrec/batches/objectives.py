@@ -39,7 +39,7 @@ class Objective(NamedTuple):
     make_targets: Callable  #: (stream, keys_R, maximum targets per row) -> (the Stream that models see, Targets)
     num_mask_slots: int  #: masked slots appended to a history at inference, where the prediction is read
     mask_inputs: Callable  #: (stream of histories) -> the Stream that models see at inference
-    room: Callable = lambda lengths: 0  #: (subsequence lengths [P]) -> `room` of stream.packing_layout
+    reserved_slots: Callable = lambda lengths: 0  #: (subsequence lengths [P]) -> as of stream.packing_layout
 
 
 def next_item(ahead: int = 1, newest: int | None = None, overlap: int = 0, some: bool = False) -> Objective:
@@ -59,7 +59,7 @@ def next_item(ahead: int = 1, newest: int | None = None, overlap: int = 0, some:
         count=lambda lengths: sum(np.maximum(lengths - np.maximum(context(lengths), n), 0) for n in range(ahead)),
         expected=partial(_expect_next, ahead=ahead, context=context),
         make_targets=lambda stream, keys, most: (stream, _next_targets(stream, ahead, newest, most, some)),
-        room=lambda lengths: _room(lengths, context(lengths)),
+        reserved_slots=lambda lengths: _reserved(lengths, context(lengths)),
         num_mask_slots=0,
         mask_inputs=lambda stream: stream,
     )
@@ -198,7 +198,7 @@ def _expect_next(subsequences, ahead, context):
     return indices, np.where(slot >= context(length), np.minimum(slot + 1, ahead), 0)
 
 
-def _room(lengths, context):
+def _reserved(lengths, context):
     """The minimum slots to reserve per subsequence: the mean length if most slots are context, else none.
 
     The loss computes as many slots for every row as the row with the most targets has, which is a row of many short

@@ -165,15 +165,15 @@ def pack(lengths: ArrayLike, width: int) -> tuple[np.ndarray, int]:
         need = int(lengths[group[0]])
         if not 1 <= need <= width:
             raise ValueError(f"a subsequence of {need} slots does not fit a row of {width}")
-        room = need
+        free = need
         while len(group):
-            while room < width and not with_room[room]:
-                room += 1
-            fit = room // need  # how many of the group go into one row
+            while free < width and not with_room[free]:
+                free += 1
+            fit = free // need  # how many of the group go into one row
             wanted = -(-len(group) // fit)
-            if room < width:
-                into = np.concatenate(with_room[room])
-                with_room[room] = [into[wanted:]] if len(into) > wanted else []
+            if free < width:
+                into = np.concatenate(with_room[free])
+                with_room[free] = [into[wanted:]] if len(into) > wanted else []
                 into = into[:wanted]
             else:  # no row has room: add rows
                 into = rows + np.arange(wanted)
@@ -182,9 +182,9 @@ def pack(lengths: ArrayLike, width: int) -> tuple[np.ndarray, int]:
             row_of[group[:placed]] = np.repeat(into, fit)[:placed]
             full, left = divmod(placed, fit)
             if full:
-                with_room[room - fit * need].append(into[:full])
+                with_room[free - fit * need].append(into[:full])
             if left:
-                with_room[room - left * need].append(into[full:])
+                with_room[free - left * need].append(into[full:])
             group = group[placed:]
     return row_of, rows
 
@@ -193,7 +193,7 @@ def packing_layout(
     lengths: ArrayLike,
     width: int,
     multiple: int = 1,
-    room: int = 0,
+    reserved: int = 0,
     host: bool = False,
     packed: tuple[np.ndarray, int] | None = None,
 ) -> tuple[PackingLayout, np.ndarray]:
@@ -203,24 +203,24 @@ def packing_layout(
         lengths: [P] int, the slots of each subsequence.
         width: T, the slots of a row.
         multiple: empty rows are added up to a multiple of this, so that the last batch is full.
-        room: the minimum number of slots to reserve for a subsequence; those that it doesn't use stay empty.
+        reserved: the minimum number of slots to keep for a subsequence; those that it doesn't use stay empty.
         host: whether rows are gathered on the host alone: the segments of their slots are then made for each of them.
-        packed: as from `pack` for these lengths, at least `room` each, where that is known.
+        packed: as from `pack` for these lengths, at least `reserved` each, where that is known.
 
     Returns:
         PackingLayout, and `order_of` [P] int32, the subsequence whose length each segment has.
     """
     lengths = np.asarray(lengths)
-    row_of, used = packed or pack(np.maximum(lengths, room), width)
+    row_of, used = packed or pack(np.maximum(lengths, reserved), width)
     rows = max(-(-used // multiple), 1) * multiple
     order_of = np.lexsort((-lengths, row_of)).astype(np.int32)  # segments row by row, longest first
     segment_row, segment_length = row_of[order_of], lengths[order_of].astype(np.int64)
     bounds = np.searchsorted(segment_row, np.arange(rows + 1)).astype(np.int32)
     first = bounds[:-1]
-    segment_room = np.maximum(segment_length, room)
-    ends = np.cumsum(segment_room)
+    segment_slots = np.maximum(segment_length, reserved)
+    ends = np.cumsum(segment_slots)
     before_row = np.append(0, ends)[first]  # slots used in all earlier rows
-    begin = ends - segment_room - before_row[segment_row]
+    begin = ends - segment_slots - before_row[segment_row]
     begin = begin.astype(np.int32)
     slots = Slots(bounds, begin, segment_length.astype(np.int32), width)
     return PackingLayout(slots if host else slots.whole(), first, begin), order_of

@@ -97,7 +97,7 @@ def mixed_by_head(weights_BHQK: jax.Array, value_BKHd: jax.Array) -> jax.Array:
     return jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK, value_BKHd)
 
 
-def apart(x: jax.Array) -> jax.Array:
+def kept_separate(x: jax.Array) -> jax.Array:
     """The array, such that accelerators don't make one product of its product and another of the same array.
 
     What that would save is less than the copies that put factors together, and take results and gradients apart.

@@ -31,7 +31,7 @@ def fold_in(key: jax.Array, number: ArrayLike) -> jax.Array:
     """As `jax.random.fold_in`, by the hash, since threefry's compiles to a loop of many small kernels.
 
     Different numbers give different keys: the two words of the result are the hash at 2n and 2n + 1, and the hash is a
-    bijection for a fixed key.
+    bijection for a fixed key. `random_bits` draws the same words there: never draw from a key that is folded too.
 
     Args:
         key: key [...].

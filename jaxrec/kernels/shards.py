@@ -50,7 +50,7 @@ def look_up(table_RD: jax.Array, row: jax.Array, axis: str | None) -> jax.Array:
     return total(held(table_RD, row, axis), axis)
 
 
-def pick(x_CR: jax.Array, row_CK: jax.Array, axis: str | None) -> jax.Array:
+def take_columns(x_CR: jax.Array, row_CK: jax.Array, axis: str | None) -> jax.Array:
     """Of columns that are split as the rows of a table are, some of each line: [C, R], [C, K] -> [C, K]."""
     if axis is None:
         return jnp.take_along_axis(x_CR, row_CK, axis=1)
@@ -58,13 +58,13 @@ def pick(x_CR: jax.Array, row_CK: jax.Array, axis: str | None) -> jax.Array:
     return total(jnp.take_along_axis(x_CR, place_CK, axis=1, mode="fill", fill_value=0), axis)
 
 
-def share(x_N: Any, rows: int, axis: str) -> jax.Array:
+def own_slice(x_N: Any, rows: int, axis: str) -> jax.Array:
     """This device's share, of so many rows, of what every device holds whole: zero beyond its end."""
     whole = jnp.pad(x_N, (0, max(rows * jax.lax.axis_size(axis) - len(x_N), 0)))
     return jax.lax.dynamic_slice_in_dim(whole, first_row(rows, axis), rows)
 
 
-def part(rows: int, size: int) -> int:
+def rows_per_device(rows: int, size: int) -> int:
     """The rows of each of `size` devices' equal parts, padding included."""
     return -(-rows // size)
 
@@ -83,7 +83,7 @@ def put(tree: Any, specs: Any, mesh: Mesh, axis: str) -> Any:
         if spec != P(axis):
             return processes.on_devices(x, NamedSharding(mesh, spec))
         size = mesh.shape[axis]
-        return padded(x, (part(len(x), size) * size, *x.shape[1:]), NamedSharding(mesh, spec))
+        return padded(x, (rows_per_device(len(x), size) * size, *x.shape[1:]), NamedSharding(mesh, spec))
 
     return jax.tree.map(lambda spec, part: jax.tree.map(lambda x: leaf(spec, x), part), specs, tree)
 

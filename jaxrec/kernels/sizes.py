@@ -52,7 +52,8 @@ def compares_pairs(ones: int, others: int) -> bool:
 
 def fuses_softmax(rows: int, width: int) -> bool:
     """Whether the softmax over so many rows has hand-written kernels: on a GPU, with offsets of 32 bits."""
-    return hardware.is_gpu() and width <= FUSED_SOFTMAX_WIDTH and 2 * width * rows < 2**31
+    of_tile = max(2 * width, 16)  # at most: a power of 2 from 16 on
+    return hardware.is_gpu() and width <= FUSED_SOFTMAX_WIDTH and of_tile * rows < 2**31
 
 
 def fuses_gru(width: int) -> bool:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.batches.stream import Stream
-from jaxrec.models.model import Model, pick
+from jaxrec.models.model import Model, take_slots
 
 
 def with_baskets(model: Model) -> Model:
@@ -21,7 +21,7 @@ def with_baskets(model: Model) -> Model:
         return mean(_same(stream), hidden_BTD), carry
 
     def encode_at(params, stream, slots_BM):
-        return mean(pick(_same(stream), slots_BM), model.encode(params, stream)[0])
+        return mean(take_slots(_same(stream), slots_BM), model.encode(params, stream)[0])
 
     return dataclasses.replace(model, encode=encode, encode_at=encode_at)
 

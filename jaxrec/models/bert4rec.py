@@ -27,7 +27,7 @@ from jaxrec.models.layers import (
     residual,
     with_added,
 )
-from jaxrec.models.model import Model, from_module, pick
+from jaxrec.models.model import Model, from_module, take_slots
 from jaxrec.models.sasrec import check
 
 EPSILON = 1e-12  # of every LayerNorm, as in BERT
@@ -90,7 +90,7 @@ class BERT4Rec(nn.Module):
         x = dropped(self.embed(stream), 0)
         for i in range(of.layers):
             at_BM = read_BM if i == of.layers - 1 else None
-            picked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
+            picked = (lambda x: x) if at_BM is None else partial(take_slots, slots_BM=at_BM)
             attention = partial(self.attention[i], mask_BQT=picked(mask_BTT), keys=keys, site=3 * i + 1, at_BQ=at_BM)
             attend = lambda query, memory, i=i, attention=attention: dropped(attention(query, memory), 3 * i + 2)
             feed = lambda x, i=i: dropped(self.feed_forward[i](x, keys, 3 * i + 3), 3 * i + 3)

@@ -30,8 +30,8 @@ from jaxrec.models.layers import (
     relative_position_bias,
     with_added,
 )
-from jaxrec.models.model import Model, from_module, pick
-from jaxrec.models.times import BUCKETS, apart, buckets, by_bucket
+from jaxrec.models.model import Model, from_module, take_slots
+from jaxrec.models.times import BUCKETS, buckets, by_bucket, seconds_between
 
 EPSILON = 1e-6  # of LayerNorm
 
@@ -84,10 +84,10 @@ class HSTU(nn.Module):
         x = jnp.where(real_BT1, x, 0)
         bucket_BTT = None
         if self.options.time_bias and stream.times is not None:
-            bucket_BTT = buckets(apart(stream.times))
+            bucket_BTT = buckets(seconds_between(stream.times))
         for i, added in enumerate(self.unit):
             at_BM = read_BM if i == len(self.unit) - 1 else None
-            picked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
+            picked = (lambda x: x) if at_BM is None else partial(take_slots, slots_BM=at_BM)
             between = None if bucket_BTT is None else picked(bucket_BTT)
             x = jnp.where(picked(real_BT1), picked(x) + added(x, picked(mask_BTT), keys, i + 1, at_BM, between), 0)
         return x
@@ -124,7 +124,7 @@ class Unit(nn.Module):
         parts_BTF = nn.silu(dense(2 * (wide + narrow), biased=False, name="inner")(x_ND)).reshape(rows, slots, -1)
         u, v, q, k = jnp.split(parts_BTF, (wide, 2 * wide, 2 * wide + narrow), axis=-1)
         if at_BQ is not None:
-            u, q = pick(u, at_BQ), pick(q, at_BQ)
+            u, q = take_slots(u, at_BQ), take_slots(q, at_BQ)
         by_head = lambda x: x.reshape(rows, -1, self.heads, x.shape[-1] // self.heads)
         q_BQHd, k_BTHd, v_BTHd = by_head(q), by_head(k), by_head(v)
         if self.biased:

@@ -118,7 +118,7 @@ def residual(
 
     "query", as in SASRec's code, normalises only queries, with residuals from these; "post" is after each residual;
     "pre" before attention and feed-forward (for deep stacks); "gated" is as "pre", with additions multiplied by a
-    sigmoid gate of the unnormalised input (LiGR: Borisyuk et al. 2024). `picked` reads the slots that are computed:
+    sigmoid gate of the unnormalised input (LiGR: Borisyuk et al. 2025). `picked` reads the slots that are computed:
     [B, T, D] -> [B, T, D], or [B, M, D].
     """
     attention_norm, feed_norm = normalise
@@ -243,19 +243,18 @@ class Attention(nn.Module):
             return part(Dense(width, self.dtype, self.kernel_init, name=name), x_BTD.reshape(-1, width))
 
         split = lambda x_ND: x_ND.reshape(rows, -1, self.heads, width // self.heads)
-        scale, late = (width // self.heads) ** -0.5, intervals is None and not hardware.is_cpu()
+        scale, scales_scores = (width // self.heads) ** -0.5, intervals is None and not hardware.is_cpu()
         if hardware.is_cpu():
             q_BQHd = split(project("query", query_BQD)) * scale
             k_BTHd, v_BTHd = split(project("key", memory_BTD)), split(project("value", memory_BTD))
         else:  # the gradients of the biases are one kernel's, and the scale is multiplied where the mask is looked up
-            of_memory = {"key": memory_BTD, "value": products.apart(memory_BTD) if self.heads == 1 else memory_BTD}
-            inputs = {"query": query_BQD, **of_memory}
-            pairs = [project(name, x_BTD, Dense.parts) for name, x_BTD in inputs.items()]
-            made = norms.plus(
-                [x.astype(jnp.float32) for x, _ in pairs], [bias for _, bias in pairs if bias is not None]
-            )
-            q_BQHd, k_BTHd, v_BTHd = (split(x.astype(self.dtype)) for x in made)
-            q_BQHd = q_BQHd if late else q_BQHd * scale
+            of_values = products.kept_separate(memory_BTD) if self.heads == 1 else memory_BTD
+            inputs = {"query": query_BQD, "key": memory_BTD, "value": of_values}
+            parts = [project(name, x_BTD, Dense.parts) for name, x_BTD in inputs.items()]  # products and biases
+            biases = [bias for _, bias in parts if bias is not None]
+            projected = norms.plus([x.astype(jnp.float32) for x, _ in parts], biases)
+            q_BQHd, k_BTHd, v_BTHd = (split(x.astype(self.dtype)) for x in projected)
+            q_BQHd = q_BQHd if scales_scores else q_BQHd * scale
         if positions_BT is not None:
             at_query = positions_BT if at_BQ is None else jnp.take_along_axis(positions_BT, at_BQ, axis=1)
             q_BQHd, k_BTHd = apply_rotary(q_BQHd, at_query), apply_rotary(k_BTHd, positions_BT)
@@ -272,7 +271,7 @@ class Attention(nn.Module):
             end = part.stop if self.causal and at_BQ is None else slots
             k_BKHd, v_BKHd = k_BTHd[:, :end], v_BTHd[:, :end]
             scores_BHQK = products.by_head(q_BQHd[:, part], k_BKHd)
-            scores_BHQK = scale * scores_BHQK if late else scores_BHQK
+            scores_BHQK = scale * scores_BHQK if scales_scores else scores_BHQK
             if self.relative or self.buckets:
                 at = jnp.arange(begin, part.stop) if at_BQ is None else at_BQ[:, part]
                 if self.relative:
@@ -296,7 +295,7 @@ ACTIVATIONS = {"relu": nn.relu, "gelu": gelu}
 
 
 class FeedForward(nn.Module):
-    """Two pointwise layers with an activation in between, each followed by dropout (Kang & McAuley 2018, eq. 6).
+    """Two pointwise layers with an activation in between, each followed by dropout (Kang & McAuley 2018, eq. 4).
 
     "swiglu" has three matrices without biases: silu(x W1) * (x W3), times W2 (Shazeer 2020).
     """

@@ -30,14 +30,14 @@ class Model:
     item_axis: str | None = None  #: the mesh axis that the rows of the item tables are split over (see `sharded`)
 
 
-def pick(x_BT: jax.Array, slots_BM: jax.Array) -> jax.Array:
+def take_slots(x_BT: jax.Array, slots_BM: jax.Array) -> jax.Array:
     """Selects slots of each row: [B, T, ...], [B, M] -> [B, M, ...]."""
     return jnp.take_along_axis(x_BT, slots_BM.reshape(*slots_BM.shape, *(1,) * (x_BT.ndim - 2)), axis=1)
 
 
-def encode_then_pick(encode: Callable) -> Callable:
+def encode_then_take(encode: Callable) -> Callable:
     """Returns `Model.encode_at` that encodes every slot."""
-    return lambda params, stream, slots_BM: pick(encode(params, stream)[0], slots_BM)
+    return lambda params, stream, slots_BM: take_slots(encode(params, stream)[0], slots_BM)
 
 
 def from_module(
@@ -87,7 +87,7 @@ def from_module(
     return Model(
         init=init or own_init,
         encode=encode,
-        encode_at=encode_at if reads else encode_then_pick(encode),
+        encode_at=encode_at if reads else encode_then_take(encode),
         initial_carry=initial_carry or (lambda params, rows: None),
         head=apply_head,
         output_embedding=output_embedding,

@@ -116,7 +116,8 @@ def rg_lru(
 
     a = sigmoid(slowness)^(c sigmoid(decay)); h_t = a h_(t-1) + sqrt(1 - a^2) sigmoid(input) x.
 
-    Computed with the logarithm of a, so that a is in (0, 1) and 1 - a^2 is exact near 0. A reset clears the state.
+    Computed with the logarithm of a, so that a is in (0, 1) and 1 - a^2 is exact near 0. A reset clears the state;
+    what is added there is scaled by sqrt(1 - a^2) of its gate all the same, as anywhere.
 
     Args:
         x_BTD: the input.

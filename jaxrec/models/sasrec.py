@@ -31,8 +31,8 @@ from jaxrec.models.layers import (
     residual,
     with_added,
 )
-from jaxrec.models.model import Model, from_module, pick
-from jaxrec.models.times import Intervals, apart, buckets, intervals
+from jaxrec.models.model import Model, from_module, take_slots
+from jaxrec.models.times import Intervals, buckets, intervals, seconds_between
 from jaxrec.system.errors import UserError
 
 COUNTED = ("from_start", "from_end")  # positions with a table
@@ -105,7 +105,7 @@ class SASRec(nn.Module):
         bucket_BTT, between = self.times(stream, mask_BTT)
         for i in range(self.options.layers):
             at_BM = read_BM if i == self.options.layers - 1 else None
-            picked = (lambda x: x) if at_BM is None else partial(pick, slots_BM=at_BM)
+            picked = (lambda x: x) if at_BM is None else partial(take_slots, slots_BM=at_BM)
             where = {"mask_BQT": picked(mask_BTT), "at_BQ": at_BM, "positions_BT": turned_BT}
             if bucket_BTT is not None:
                 where["bucket_BQT"] = picked(bucket_BTT)
@@ -122,9 +122,9 @@ class SASRec(nn.Module):
         """What attention knows of times: buckets between queries and keys [B, T, T], and Intervals; None where not."""
         of, bucket_BTT, number_BTT = self.options, None, None
         if stream.times is not None:
-            apart_BTT = apart(stream.times)
-            bucket_BTT = buckets(apart_BTT) if of.time_bias else None
-            number_BTT = intervals(apart_BTT, mask_BTT, of.time_intervals) if of.time_intervals else None
+            seconds_BTT = seconds_between(stream.times)
+            bucket_BTT = buckets(seconds_BTT) if of.time_bias else None
+            number_BTT = intervals(seconds_BTT, mask_BTT, of.time_intervals) if of.time_intervals else None
         if not of.time_intervals:
             return bucket_BTT, None
         between = Intervals(number_BTT, *self.interval_tables)

@@ -16,7 +16,7 @@ BUCKETS = 63  #: of times between events: none, then two an octave of seconds
 FAR = np.iinfo(np.int32).max
 
 
-def apart(times_BT: jax.Array) -> jax.Array:
+def seconds_between(times_BT: jax.Array) -> jax.Array:
     """Seconds from each key to each query, 0 where the key is later; -1 where either time is not known.
 
     Args:
@@ -29,16 +29,16 @@ def apart(times_BT: jax.Array) -> jax.Array:
     return jnp.where(known, jnp.maximum(times_BT[:, :, None] - times_BT[:, None], 0), -1)
 
 
-def buckets(apart_BQT: jax.Array) -> jax.Array:
+def buckets(seconds_BQT: jax.Array) -> jax.Array:
     """Buckets of seconds, exact on any device: 0 for none, then two an octave; BUCKETS where not known.
 
     >>> buckets(jnp.array([-1, 0, 1, 2, 3, 4, 5, 6, 86_400])).tolist()
     [63, 0, 1, 3, 4, 5, 5, 6, 33]
     """
-    seconds = jnp.maximum(apart_BQT, 1)
+    seconds = jnp.maximum(seconds_BQT, 1)
     octave = 31 - jax.lax.clz(seconds)
     upper = (seconds >> jnp.maximum(octave - 1, 0)) & (octave > 0)
-    return jnp.where(apart_BQT < 0, BUCKETS, jnp.where(apart_BQT == 0, 0, 1 + 2 * octave + upper))
+    return jnp.where(seconds_BQT < 0, BUCKETS, jnp.where(seconds_BQT == 0, 0, 1 + 2 * octave + upper))
 
 
 def by_bucket(learned_NH: jax.Array, bucket_BQK: jax.Array) -> jax.Array:
@@ -47,25 +47,25 @@ def by_bucket(learned_NH: jax.Array, bucket_BQK: jax.Array) -> jax.Array:
     return jnp.moveaxis(bias_NH[bucket_BQK], -1, 1)
 
 
-def intervals(apart_BTT: jax.Array, mask_BTT: jax.Array, most: int) -> jax.Array:
+def intervals(seconds_BTT: jax.Array, mask_BTT: jax.Array, most: int) -> jax.Array:
     """Times between events in units of the shortest of the sequence so far (Li et al. 2020, section 3.2).
 
     The paper takes the shortest of the whole history, which at an early event is not known yet.
 
     Args:
-        apart_BTT: as `apart` gives it.
+        seconds_BTT: as `seconds_between` gives it.
         mask_BTT: bool, whether a query sees a key.
         most: k, the largest number.
 
     Returns:
         [B, T, T] int32, 0..k; k + 1 where the time is not known.
     """
-    between = jnp.where(mask_BTT & (apart_BTT > 0), apart_BTT, FAR)
+    between = jnp.where(mask_BTT & (seconds_BTT > 0), seconds_BTT, FAR)
     shortest_BT = between.min(-1)
     shortest_BT = jnp.where(mask_BTT, shortest_BT[:, None], FAR).min(-1)
     # of what is not negative lax.div is the same as //, and a converter to ONNX knows it
-    units_BTT = jax.lax.div(apart_BTT, jnp.broadcast_to(shortest_BT[..., None], apart_BTT.shape))
-    return jnp.where(apart_BTT < 0, most + 1, jnp.minimum(units_BTT, most))
+    units_BTT = jax.lax.div(seconds_BTT, jnp.broadcast_to(shortest_BT[..., None], seconds_BTT.shape))
+    return jnp.where(seconds_BTT < 0, most + 1, jnp.minimum(units_BTT, most))
 
 
 class Intervals(NamedTuple):
@@ -77,9 +77,9 @@ class Intervals(NamedTuple):
     position_keys: jax.Array | None = None  #: [B, T, D]; None without tables of positions
     position_values: jax.Array | None = None  #: [B, T, D]
 
-    def at(self, pick: Callable) -> "Intervals":
-        """The same of the queries that `pick` takes of [B, Q, T]."""
-        return self if self.number is None else self._replace(number=pick(self.number))
+    def at(self, take: Callable) -> "Intervals":
+        """The same of the queries that `take` takes of [B, Q, T]."""
+        return self if self.number is None else self._replace(number=take(self.number))
 
     def placed(self, keys_BTHd: jax.Array, values_BTHd: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Keys and values with those of their positions."""

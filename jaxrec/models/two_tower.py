@@ -12,7 +12,7 @@ from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import INITIAL, Dense, drop_rows, item_param, with_added
-from jaxrec.models.model import Model, from_module, pick
+from jaxrec.models.model import Model, from_module, take_slots
 
 
 class TwoTower(nn.Module):
@@ -40,8 +40,8 @@ class TwoTower(nn.Module):
             sums_BTD = jax.vmap(_sums)(item_BTD, stream.positions)
         else:
             upto_BMT = jax.vmap(causal)(stream.segments, stream.positions)
-            sums_BTD = jnp.einsum("bmt,btd->bmd", pick(upto_BMT, read_BM).astype(item_BTD.dtype), item_BTD)
-            count_BT = pick(count_BT, read_BM)
+            sums_BTD = jnp.einsum("bmt,btd->bmd", take_slots(upto_BMT, read_BM).astype(item_BTD.dtype), item_BTD)
+            count_BT = take_slots(count_BT, read_BM)
         x_BTD = (sums_BTD / count_BT[..., None]).astype(self.dtype)
         x_BTD = drop_rows(x_BTD, self.rate, keys, (0, 0))
         x_ND = x_BTD.reshape(-1, self.width)

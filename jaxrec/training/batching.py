@@ -55,10 +55,10 @@ def batches(config: Config, split: Split, objective: Any) -> Batches:
         found = Batches(subsequences, layout, None, gather, rows, most=1)
     else:
         lengths, width = subsequences.length, row_width(config)
-        room = objective.room(lengths)
-        packed = stream.pack(np.maximum(lengths, room), width)
+        reserved = objective.reserved_slots(lengths)
+        packed = stream.pack(np.maximum(lengths, reserved), width)
         rows = stream.rows_per_step(config.batch, len(lengths), packed[1])
-        layout, order_of = stream.packing_layout(lengths, width, rows, room, config.feed == "host", packed)
+        layout, order_of = stream.packing_layout(lengths, width, rows, reserved, config.feed == "host", packed)
         row_of = np.searchsorted(layout.first, np.arange(len(order_of)), side="right") - 1
         most = int(np.bincount(row_of, objective.count(lengths[order_of])).max())
         found = Batches(subsequences, layout, order_of, stream.gather, rows, most)

@@ -54,10 +54,10 @@ def test_gradients_of_what_is_looked_up_lie_with_the_rows(item):
 @pytest.mark.parametrize("item", [2, 8])
 def test_columns_and_shares_of_what_is_whole_are_found(item):
     lines, wide = np.arange(5), np.random.default_rng(1).normal(size=(5, 24)).astype(np.float32)
-    pick = on_mesh(lambda x, column: shards.pick(x, column, ITEM), item, (P(None, ITEM), P()), P())
+    pick = on_mesh(lambda x, column: shards.take_columns(x, column, ITEM), item, (P(None, ITEM), P()), P())
     np.testing.assert_array_equal(pick(wide, 5 * lines[:, None]), wide[lines, 5 * lines, None])
     rows = -(-ROWS // item)
-    share = on_mesh(lambda: shards.share(np.arange(1, ROWS + 1), rows, ITEM), item, (), P(ITEM))
+    share = on_mesh(lambda: shards.own_slice(np.arange(1, ROWS + 1), rows, ITEM), item, (), P(ITEM))
     np.testing.assert_array_equal(share(), np.pad(np.arange(1, ROWS + 1), (0, item * rows - ROWS)))
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from jaxrec.kernels import sizes
+from jaxrec.kernels.handwritten import tile_width
 from jaxrec.kernels.hardware import Hardware, assumed
 
 
@@ -21,3 +22,10 @@ def test_an_accelerator_holds_a_share_of_its_memory_or_the_fewest_rows(hardware,
         rows = sizes.product_rows(columns)
     few = sizes.FEWEST_KERNEL_ROWS[hardware.platform]
     assert rows == few or few < rows <= max(hardware.memory / 1024, sizes.KERNEL_NUMBERS) / columns
+
+
+def test_the_softmax_kernels_are_for_tables_whose_tiles_have_offsets_of_32_bits():
+    with assumed(Hardware("gpu", 139 << 30)):
+        for width in (1, 4, 8, 16, 65, 256):
+            rows = 2**31 // tile_width(width)
+            assert not sizes.fuses_softmax(rows, width) and sizes.fuses_softmax(rows // 4, width)

@@ -62,7 +62,7 @@ def test_buckets_are_two_an_octave(seconds):
 
 @partial(jax.jit, static_argnums=1)
 def numbered(times_BT, most):
-    return times.intervals(times.apart(times_BT), jnp.tril(jnp.ones((1, 7, 7), bool)), most)
+    return times.intervals(times.seconds_between(times_BT), jnp.tril(jnp.ones((1, 7, 7), bool)), most)
 
 
 @given(

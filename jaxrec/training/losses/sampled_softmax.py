@@ -27,7 +27,7 @@ def sampled_softmax(positive: jax.Array, negative_K: jax.Array, valid_K: jax.Arr
 def scaled(scale: float) -> Callable:
     """`sampled_softmax` with each negative counted `scale` times: log(exp s+ + scale x sum_k exp s-_k) - s+.
 
-    scale = (V - 1) / K equals logQ of uniform negatives; other values are the scaled cross-entropy (Xu et al. 2024).
+    scale = V / K equals logQ of uniform negatives; other values are the scaled cross-entropy (Xu et al. 2024).
     """
     if scale == 1:
         return sampled_softmax

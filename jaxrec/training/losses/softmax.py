@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxrec.kernels import hardware, shards, sizes
 from jaxrec.kernels.chunks import chunked
 from jaxrec.system.errors import UserError
 from jaxrec.training.losses.entry import LossEntry
-from jaxrec.training.losses.totals import scores
+from jaxrec.training.losses.totals import scores_of_items
 from jaxrec.training.steps.own_items import OwnItems
 
 
@@ -38,7 +38,7 @@ def softmax_plain(
 
     Args:
         own: OwnItems, which a slot's comparison leaves out but for its target; else nothing is left out.
-        smoothing: the share of a target's weight that all items of its comparison get alike.
+        smoothing: the share of a target's weight that is spread evenly over the items it is compared to.
     """
     left_out, row_of = isinstance(own, OwnItems), lambda item: item - 1
     bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
@@ -93,8 +93,16 @@ def _compared(axis, bias_V, own, target_C, users_C):
     return compared_CV if axis is None else compared_CV & (bias_V != -jnp.inf)
 
 
-def _chunk_loss(axis, smoothing, table_VD, bias_V, own, chunk):
-    """(loss, exponentials of scores below their peak, their sums, the share of the mean score that each item has)"""
+class _ChunkSoftmax(NamedTuple):
+    """The softmax of a chunk of slots."""
+
+    loss: jax.Array  #: [] sum over the slots
+    weights_CV: jax.Array  #: exponentials of the scores below their peak; 0 of what a slot's comparison leaves out
+    norm_C: jax.Array  #: [C, 1] their sums
+    spread_CV: jax.Array | None  #: the smoothing's part of a target's weight, evenly over what it is compared to
+
+
+def _chunk_softmax(axis, smoothing, table_VD, bias_V, own, chunk):
     hidden_CD, target_C, weight_C, users_C = chunk
     summed = lambda each_C: jnp.where(weight_C > 0, weight_C * each_C, 0).sum()  # what isn't asked may be infinite
     scores_CV = jnp.dot(hidden_CD, table_VD.T.astype(hidden_CD.dtype), preferred_element_type=jnp.float32) + bias_V
@@ -107,15 +115,16 @@ def _chunk_loss(axis, smoothing, table_VD, bias_V, own, chunk):
     weights_CV = jnp.exp(among_CV - peak_C)
     norm_C = shards.total(weights_CV.sum(-1, keepdims=True), axis)
     if hardware.is_cpu():  # to pick it out of the scores would keep these in memory beside their exponentials
-        at_target_C = scores(hidden_CD, target_C, table_VD, bias_V, axis)
+        at_target_C = scores_of_items(hidden_CD, target_C, table_VD, bias_V, axis)
     else:
-        at_target_C = shards.pick(scores_CV, target_C[:, None] - 1, axis)[:, 0]
+        at_target_C = shards.take_columns(scores_CV, target_C[:, None] - 1, axis)[:, 0]
     loss_C = (jnp.log(norm_C) + peak_C)[:, 0] - at_target_C
     if own is None or not smoothing:
-        return summed(loss_C), weights_CV, norm_C, None
-    part_CV = compared_CV / shards.total(compared_CV.sum(-1, keepdims=True), axis)
-    mean_C = shards.total(jnp.where(compared_CV, scores_CV * part_CV, 0).sum(-1), axis)
-    return summed(loss_C + smoothing * (at_target_C - mean_C)), weights_CV, norm_C, part_CV
+        return _ChunkSoftmax(summed(loss_C), weights_CV, norm_C, None)
+    spread_CV = compared_CV / shards.total(compared_CV.sum(-1, keepdims=True), axis)
+    mean_C = shards.total(jnp.where(compared_CV, scores_CV * spread_CV, 0).sum(-1), axis)
+    loss = summed(loss_C + smoothing * (at_target_C - mean_C))
+    return _ChunkSoftmax(loss, weights_CV, norm_C, spread_CV)
 
 
 def _chunks(hidden_ND, table_VD, target_N, weight_N, own):
@@ -126,7 +135,7 @@ def _chunks(hidden_ND, table_VD, target_N, weight_N, own):
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _softmax_sum(axis, smoothing, hidden_ND, table_VD, bias_V, target_N, weight_N, own):
     def step(loss, chunk):
-        return loss + _chunk_loss(axis, smoothing, table_VD, bias_V, own, chunk)[0], None
+        return loss + _chunk_softmax(axis, smoothing, table_VD, bias_V, own, chunk).loss, None
 
     return jax.lax.scan(step, jnp.zeros_like(weight_N[0]), _chunks(hidden_ND, table_VD, target_N, weight_N, own))[0]
 
@@ -135,16 +144,17 @@ def _softmax_sum_forward(axis, smoothing, hidden_ND, table_VD, bias_V, target_N,
     def step(carry, chunk):
         loss, grad_VD, grad_V = carry
         hidden_CD, target_C, weight_C, _ = chunk
-        each, weights_CV, norm_C, part_CV = _chunk_loss(axis, smoothing, table_VD, bias_V, own, chunk)
-        share_CV = weights_CV * (weight_C[:, None] / norm_C)
-        share_CV = share_CV if part_CV is None else share_CV - smoothing * weight_C[:, None] * part_CV
+        of_chunk = _chunk_softmax(axis, smoothing, table_VD, bias_V, own, chunk)
+        share_CV = of_chunk.weights_CV * (weight_C[:, None] / of_chunk.norm_C)
+        if of_chunk.spread_CV is not None:
+            share_CV -= smoothing * weight_C[:, None] * of_chunk.spread_CV
         # the target's own before it is rounded: p - 1 of a likely one is as small as what rounding p to bfloat16 loses
         is_target_CV = shards.place(target_C - 1, len(table_VD), axis)[:, None] == jnp.arange(len(table_VD))
         share_CV -= jnp.where(is_target_CV, (1.0 if own is None else 1 - smoothing) * weight_C[:, None], 0)
         cast_CV = share_CV.astype(hidden_CD.dtype)
         grad_CD = jnp.dot(cast_CV, table_VD.astype(hidden_CD.dtype), preferred_element_type=jnp.float32)
         grad_VD += jnp.dot(cast_CV.T, hidden_CD, preferred_element_type=jnp.float32)
-        return (loss + each, grad_VD, grad_V + share_CV.sum(0)), grad_CD
+        return (loss + of_chunk.loss, grad_VD, grad_V + share_CV.sum(0)), grad_CD
 
     zeros = jax.tree.map(lambda x: jnp.zeros_like(x, jnp.float32), (weight_N[0], table_VD, bias_V))
     chunks = _chunks(hidden_ND, table_VD, target_N, weight_N, own)
@@ -229,7 +239,7 @@ def smoothed(total: Callable, smoothing: float, axis: str | None = None) -> Call
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
         mean_D, mean = _means(table_VD, bias_V, axis)
-        positive_N = scores(hidden_ND, jnp.maximum(target_N, 1), table_VD, bias_V, axis)
+        positive_N = scores_of_items(hidden_ND, jnp.maximum(target_N, 1), table_VD, bias_V, axis)
         mean_N = jnp.dot(hidden_ND, mean_D.astype(hidden_ND.dtype), preferred_element_type=jnp.float32) + mean
         above = jnp.where(weight_N > 0, weight_N * (positive_N - mean_N), 0).sum()
         return total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V) + smoothing * above

@@ -33,7 +33,7 @@ def score(
     return shards.total(product if bias_V is None else product + shards.held(bias_V, item - 1, axis), axis)
 
 
-def scores(
+def scores_of_items(
     hidden_ND: jax.Array, item_N: jax.Array, table_VD: jax.Array, bias_V: jax.Array | None, axis: str | None = None
 ) -> jax.Array:
     """`score` of one item at each of N slots. [N]"""
@@ -137,7 +137,7 @@ def total(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> C
             return direct(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V)
         target_N = jnp.maximum(target_N, 1)
         bias_V = jnp.zeros_like(table_VD[:, 0], jnp.float32) if bias_V is None else bias_V
-        positive_N = scores(hidden_ND, target_N, table_VD, bias_V, axis)
+        positive_N = scores_of_items(hidden_ND, target_N, table_VD, bias_V, axis)
         positive_N = positive_N if negatives.own_shift is None else positive_N - negatives.own_shift
         of_slots = {
             "hidden": hidden_ND,
@@ -190,7 +190,7 @@ def _by_chunks(slot_loss, keep, axis):
         of_slots = chunk.weight, chunk.target, chunk.own_column, chunk.items, chunk.shift
         return jax.vmap(members)(positive_GM, score_GMK, *of_slots).sum()
 
-    def scored(table_VD, bias_V, chunk):
+    def score_chunk(table_VD, bias_V, chunk):
         """(score_GMK, which rows of the table are scored, these rows)"""
         look_up = chunk.scored == "rows"
         row_GK = jnp.maximum(chunk.items, 1) - 1 if look_up else jnp.arange(len(table_VD))[None]
@@ -203,7 +203,7 @@ def _by_chunks(slot_loss, keep, axis):
 
     def primal(table_VD, bias_V, chunks):
         def step(loss, chunk):
-            return loss + chunk_loss(chunk.positive, scored(table_VD, bias_V, chunk)[0], chunk), None
+            return loss + chunk_loss(chunk.positive, score_chunk(table_VD, bias_V, chunk)[0], chunk), None
 
         return jax.lax.scan(step, jnp.zeros_like(chunks.positive.ravel()[0]), chunks)[0]
 
@@ -212,7 +212,7 @@ def _by_chunks(slot_loss, keep, axis):
 
         def step(carry, chunk):
             loss, grad_VD, grad_V = carry
-            score_GMK, row_GK, rows_GKD = scored(table_VD, bias_V, chunk)
+            score_GMK, row_GK, rows_GKD = score_chunk(table_VD, bias_V, chunk)
             each, (grad_GM, share_GMK) = jax.value_and_grad(chunk_loss, (0, 1))(chunk.positive, score_GMK, chunk)
             cast_GMK = share_GMK.astype(rows_GKD.dtype)
             grad_GMD = jnp.einsum("gmk,gkd->gmd", cast_GMK, rows_GKD, preferred_element_type=jnp.float32)

@@ -25,7 +25,7 @@ def dropped(key: Any, items: Items, rate: float, axis: str | None = None) -> Ite
     """
     (rows,), size = items.named.shape, 1 if axis is None else jax.lax.axis_size(axis)
     bits = random_bits(key, (rows * size,))
-    bits = bits if axis is None else shards.share(bits, rows, axis)
+    bits = bits if axis is None else shards.own_slice(bits, rows, axis)
     return items._replace(named=items.named & (bits >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))))
 
 
@@ -49,7 +49,7 @@ def among_trained(total: Callable, trained: np.ndarray, axis: str | None = None)
         bias_V = None if bias_V is None else bias_V[rows]
         number = jnp.asarray(place)
         if isinstance(negatives, OwnItems):
-            negatives = dataclasses.replace(negatives, number=number)
+            negatives = dataclasses.replace(negatives, item_to_row=number)
         return total(hidden_ND, number[target_N], weight_N, negatives, table_VD[rows], bias_V)
 
     return summed
@@ -63,7 +63,7 @@ def _among_split(total, trained, axis):
         if trained.all():  # a comparison is no constant of a number an item
             trained_V = shards.first_row(rows, axis) + jnp.arange(rows) < len(trained)
         else:
-            trained_V = shards.share(trained, rows, axis)
+            trained_V = shards.own_slice(trained, rows, axis)
         bias_V = jnp.where(trained_V, jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V, -jnp.inf)
         return total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V)
 

@@ -120,7 +120,7 @@ def shard(params: dict, tables: Any, size: int) -> Sharded:
     """
 
     def axis(shape):
-        parts = [shards.part(rows, size) / rows if rows else 1 for rows in shape]
+        parts = [shards.rows_per_device(rows, size) / rows if rows else 1 for rows in shape]
         return parts.index(min(parts)) if min(parts, default=1) < 1 else WHOLE
 
     axes = {

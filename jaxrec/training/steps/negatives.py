@@ -170,10 +170,10 @@ class Popular(NamedTuple):
 def popular(counts: np.ndarray, alpha: float) -> Popular:
     """The Popular of weights counts^alpha, by Vose's method of 1991 for alias tables (Walker 1977).
 
-    A loop of Python over the V items: seconds for each million.
+    An item without a count is never drawn, whatever alpha. A loop of Python over the V items: seconds for each million.
     """
     with np.errstate(over="ignore"):
-        weights = np.asarray(counts, float) ** alpha
+        weights = np.where(np.asarray(counts) > 0, np.asarray(counts, float) ** alpha, 0)  # 0^0 is no chance either
     if not np.isfinite(weights.sum()):
         raise UserError(
             f"config.loss.alpha is {alpha:g}: to that power the counts of the items are too large; 0 to 1 are usual"

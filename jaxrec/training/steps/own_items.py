@@ -16,7 +16,7 @@ class OwnItems:
 
     users: Any  #: [N] int32; -1: of nobody
     seen: Any  #: negatives.Seen of all users
-    number: Any = None  #: [V + 1] int32, the number of each item in the table that is scored; None: its own
+    item_to_row: Any = None  #: [V + 1] int32, the number of each item in the table that is scored; None: its own
 
     def left_out(self, users_C: jax.Array, row_of: Any, rows: int) -> jax.Array:
         """Which rows of a table are items that the users of some slots have. [C, rows] bool
@@ -46,7 +46,7 @@ class OwnItems:
             run_E = jnp.cumsum(ended)[:entries]  # as many as ended before
             at_E = (begin_S - (end_S - length_S))[run_E] + done + jnp.arange(entries)
             item_E = self.seen.items.at[at_E].get(mode="clip")
-            item_E = item_E if self.number is None else self.number[item_E]
+            item_E = item_E if self.item_to_row is None else self.item_to_row[item_E]
             return done + entries, mask_SV.at[run_E, row_of(item_E)].set(True, mode="drop")
 
         # none yet, as arrays that vary over the devices as what the loop makes of them

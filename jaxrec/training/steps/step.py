@@ -15,7 +15,7 @@ from jaxrec.kernels import hardware, reductions
 from jaxrec.kernels.collectives import psum
 from jaxrec.kernels.placement import AXIS
 from jaxrec.kernels.random import fold_in, row_keys, site_keys, step_key
-from jaxrec.models.model import Model, pick
+from jaxrec.models.model import Model, take_slots
 from jaxrec.training.steps import folding, packing
 from jaxrec.training.steps.negatives import SITE
 from jaxrec.training.steps.own_items import OwnItems
@@ -52,7 +52,7 @@ class State(NamedTuple):
 class StepMetrics(NamedTuple):
     """The metrics of a step, [] float32; or of the steps of a call, [K], with NaN for steps that were not taken."""
 
-    loss: Any  #: mean over the real targets of all devices, by their weights
+    loss: Any  #: weighted mean over the real targets of all devices
     count: Any  #: real targets
     weight: Any  #: the sum of their weights
     norm: Any  #: global norm of the gradient, before clipping
@@ -73,7 +73,7 @@ class Batch(NamedTuple):
     seen: Any = None  #: Seen of all users, if it does
 
     @property
-    def compared(self) -> Any:
+    def comparison(self) -> Any:
         """What the loss is given beside the targets: Negatives, OwnItems, or None."""
         return self.negatives if self.seen is None else OwnItems(self.users, self.seen)
 
@@ -195,10 +195,10 @@ def loss_and_grad(model: Model, total: Callable, dtype: Any, value_and_grad: Cal
 
     def loss(params, batch):
         hidden, carry = model.encode(params, batch.stream, batch.carry, keys=batch.keys)
-        hidden = hidden if batch.slots is None else pick(hidden, batch.slots)
+        hidden = hidden if batch.slots is None else take_slots(hidden, batch.slots)
         hidden = model.head(params, hidden).reshape(-1, hidden.shape[-1]).astype(dtype)
         carry = None if batch.carry is None else carry  # packed rows begin with a sequence, so they need no carry
-        return total(hidden, batch.targets, batch.weights, batch.compared, *model.output_embedding(params)), carry
+        return total(hidden, batch.targets, batch.weights, batch.comparison, *model.output_embedding(params)), carry
 
     both = value_and_grad(loss) if value_and_grad else jax.value_and_grad(loss, has_aux=True)
 

@@ -5,7 +5,7 @@ The rules:
   words and blanks as ids.
 - A column in which ids look like floats (`1.0`, `153.`, `1,0`, `1e+05`, `1.00878E+11`), over all files together, is
   rejected if one has the same value as another id (`1.0` and `1`), or if fewer than half of the distinct ids are words.
-  So `1.5` and `1e5` are names among names, but altered numbers among numbers, or alone.
+  So `1.5` and `1e5` are names among names, but altered numbers among numbers, or alone. `1.23E+11` is never a name.
 - A column in which two ids are one number, or look the same, over all files together, is rejected: `0104` and `104`,
   `1,234` and `1234`, `+7` and `7`, `abc` with and without a no-break space. Such ids alone are text, and so are
   different numbers of zeros, or spaces at the ends of words.
@@ -28,7 +28,7 @@ from jaxrec.data.interactions import as_ids, to_array
 from jaxrec.data.storage.ragged import distinct
 from jaxrec.data.values.codes import text_of
 from jaxrec.data.values.nested import is_opaque
-from jaxrec.data.values.spellings import EXACT, FLOAT, INTEGER, MISSING, PADDED, UNSEEN, as_seen, integers
+from jaxrec.data.values.spellings import EXACT, FLOAT, INTEGER, MISSING, PADDED, ROUNDED, UNSEEN, as_seen, integers
 from jaxrec.system.errors import UserError
 
 KINDS = ("integer", "text")  # values of --ids
@@ -86,7 +86,9 @@ class Ids:
         try:
             text = values.cast(pl.String)
         except pl.exceptions.PolarsError:
-            raise UserError(f"{file}: column {self.name} holds bytes that are not UTF-8: write it as text") from None
+            text = None
+        if text is None or (values.dtype == pl.Binary and text.str.contains("\0", literal=True).any()):  # as UUIDs have
+            raise UserError(f"{file}: column {self.name} holds bytes that are not UTF-8: write it as text")
         return self._from_text(text)
 
     def _from_text(self, text: pl.Series) -> tuple[pl.Series, list[tuple[pl.Series, str]]]:
@@ -235,12 +237,14 @@ class Ids:
         small = [pl.Series(numbers).cast(pl.Float64) for _, numbers in self._numbers]
         integers = pl.concat([words.filter(whole).cast(pl.Float64), *small])
         numbers = len(floats) + len(integers)
-        one_value = values.n_unique() < len(values) or values.is_in(integers.implode()).any()
+        rounded = floats.str.contains(ROUNDED).any()
+        one_value = rounded or values.n_unique() < len(values) or values.is_in(integers.implode()).any()
         if numbers <= self.count - numbers and not one_value:
             return
         code_of = np.concatenate([codes for codes, _ in self._words])
         written = floats.str.contains("[eE]")
-        example = floats.filter(written)[0] if written.any() else floats[0]
+        shown = floats.filter(floats.str.contains(ROUNDED) if rounded else written)
+        example = (shown if len(shown) else floats)[0]
         file = self._file_of(int(code_of[(words == example).arg_true()[0]]))
         if written.any():
             raise UserError(

@@ -11,6 +11,7 @@ from jaxrec.data import event_types
 from jaxrec.data.files.text import EXAMPLES, BadRows, shown
 from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, Types
+from jaxrec.data.ordering import NewestFirst
 from jaxrec.data.storage.ragged import distinct, stable_order
 from jaxrec.data.storage.spill import MEMORY, Store
 from jaxrec.data.values import codes, joined
@@ -201,6 +202,7 @@ class Log:
             rows.add(user, *block)
             if within is not None:
                 self.store.check(name, within.size, f"{len(within):,} sessions or more")
+        notes += rows.newest_first.notes(self.columns.get("time"))
         if within is not None and within.again:
             notes.append(f"{self.columns['session']}: parted where another came between: {within.again:,}")
         found = {role: column.whole() for role, column in rows.columns.items()}
@@ -231,12 +233,15 @@ class _Rows:
     def __init__(self, store: Store, roles: list[str], users: int, sessions: "_Sessions | None"):
         self.columns = {role: store.parts(f"sorted-{role}") for role in roles}
         self.lengths, self.sessions = np.zeros(users, np.int64), sessions
+        self.newest_first = NewestFirst()
 
     def add(self, user: str, first: int, last: int, values: dict[str, np.ndarray]) -> None:
         """Adds the rows of users `first` to `last` - 1, {role: values}, in any order."""
         owner = values.pop(user)
         owner -= first
         order = _sorted(owner, values.get("time"))
+        if "time" in values and order is not None:
+            self.newest_first.add(owner, values["time"], order)
         self.lengths[first:last] = np.bincount(owner, minlength=last - first)
         if self.sessions is not None:
             self.sessions.add(self.lengths[first:last], _by(order, values.pop("session")))

@@ -1,7 +1,9 @@
-"""The order of a log's files: by their names, and those of a data set's splits as they were split."""
+"""The order of a log's files, by their names or as a data set was split, and of its rows."""
 
 import re
 from collections.abc import Callable, Iterable
+
+import numpy as np
 
 from jaxrec.data.files.text import File, some
 from jaxrec.data.values.dates import NAMES
@@ -14,6 +16,8 @@ WORD = {name: re.compile(f"(?<![a-z])({words})(?![a-z])", re.IGNORECASE) for nam
 #: days in names that do not begin with the year (31-12-2019, 31122019), and words for months
 DAY = re.compile(r"(?<!\d)(?<!\d\d\d\d[-_.])(?:(\d\d?)([-_.])(\d\d?)\2|(\d\d)(\d\d))((?:19|20)\d\d)(?!\d)")
 MONTH = re.compile(rf"(?<![a-z])({'|'.join(NAMES)})(?:r?uary|ch|il|e|y|ust|t|(?:t?em|o)ber)?(?![a-z])", re.IGNORECASE)
+#: months, weeks and quarters before their year: 12-2019, W51-2019, Q4_2019
+PART = re.compile(r"(?<![\dA-Za-z])(?<!\d[-_.])(?:[QW]|KW)?(\d\d?)[-_.]((?:19|20)\d\d)(?![-_.]?\d)", re.IGNORECASE)
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 
 
@@ -64,7 +68,7 @@ def _by_date(file: File, day_first: bool) -> list[tuple] | None:
 
 
 def _date(part: str, day_first: bool) -> tuple[int, ...] | None:
-    """Returns (year, month, day), of a month's name day 0; () if a name has no date, None if it can't be read so."""
+    """Returns (year, month, day), 0 for a day that is not said; () without a date, None if it can't be read so."""
     if found := DAY.search(part):
         one, two = int(found[1] or found[4]), int(found[3] or found[5])
         day, month = (one, two) if day_first else (two, one)
@@ -72,6 +76,8 @@ def _date(part: str, day_first: bool) -> tuple[int, ...] | None:
     if found := MONTH.search(part):
         year = YEAR.search(part)
         return int(year[0]) if year else 0, NAMES.index(found[1].lower()) + 1, 0
+    if found := PART.search(part):
+        return int(found[2]), int(found[1]), 0
     return ()
 
 
@@ -93,3 +99,35 @@ def _numbered(part: str) -> list:
     return [
         (len(each.lstrip("0")), each.lstrip("0")) if at % 2 else each for at, each in enumerate(NUMBERS.split(part))
     ]
+
+
+class NewestFirst:
+    """Whether the rows of a log are newest first, so that rows of one time may be in the wrong order.
+
+    They are if times fall from row to row, in all or from one of a user's rows to the next, and hardly ever rise.
+    """
+
+    def __init__(self):
+        self._falls, self._rises, self._tied = np.zeros(2, np.int64), np.zeros(2, np.int64), 0
+
+    def add(self, users: np.ndarray, times: np.ndarray, order: np.ndarray) -> None:
+        """Adds rows of some users as they came. order: that of the rows by user, then time."""
+        of_one = users[1:] == users[:-1]
+        falls, rises = times[1:] < times[:-1], times[1:] > times[:-1]
+        self._falls += falls.sum(), (falls & of_one).sum()
+        self._rises += rises.sum(), (rises & of_one).sum()
+        if self:
+            users, times = users[order], times[order]
+            self._tied += int(((users[1:] == users[:-1]) & (times[1:] == times[:-1])).sum())
+
+    def __bool__(self):
+        return bool((self._falls > 20 * self._rises).any())
+
+    def notes(self, column: str | None) -> list[str]:
+        """Returns a note, if there are such rows."""
+        if not (self and self._tied):
+            return []
+        return [
+            f"{column}: the rows are newest first, and {self._tied:,} have the time of another of their user's: these "
+            "keep the order of the file; if that is newest first there too, reverse each file"
+        ]

@@ -50,9 +50,16 @@ def _whole(value):
     raise PydanticCustomError("whole", "should be whole, and below 2^53 where it is written as a float")
 
 
+def _not_blank(value):
+    if isinstance(value, str) and not value.strip():
+        raise PydanticCustomError("blank", "should not be blank: clients that send it would share one history")
+    return value
+
+
 Count = Annotated[StrictInt, BeforeValidator(_from_float)]
 # ids without a decimal point are validated without Python code
 Id = StrictInt | StrictStr | Annotated[StrictFloat, AfterValidator(_whole), WithJsonSchema({"type": "integer"})]
+Named = Annotated[Id, AfterValidator(_not_blank)]  # by which events are kept
 Type = Annotated[StrictStr, Field(max_length=SHORT)]  # of an event
 Bound = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictStr
 Value = StrictBool | Bound
@@ -287,7 +294,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         retire: ids(0, limits.history) = Field([], description="ids that are no longer to be recommended")
 
     class Happened(_Body):
-        user: Id
+        user: Named
         item: Id | None = None
         items: Some | None = Field(None, description="several, oldest first")
         time: Moment | None = Field(None, description="seconds since 1970, UTC; now if it is left out")

@@ -90,6 +90,15 @@ def test_a_frame_is_checked_as_a_file_is(change, options, said):
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_sets_are_no_histories(kind):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame({"user": [1, 2], "items": [kind("ab"), kind("b")]})
+    with pytest.raises(jaxrec.UserError, match="column items holds sets, which have no order: give lists, in order"):
+        jaxrec.prepare(frame)
+
+
 def test_a_column_of_several_types_is_a_message():
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")

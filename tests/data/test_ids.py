@@ -54,6 +54,8 @@ def ids_of(*batches, **options):
         ([["1.00878E+11", "1.00878E+11"]], r"scientific notation \(1.00878E\+11\), which may have lost digits"),
         ([["7", "1.2345678901234568e+18"]], "write them in full; --ids integer .*--ids text"),
         ([["1e+05", "99999"]], "scientific"),
+        ([["a", "b", "c", "1e5", "1.23E+11"]], r"scientific notation \(1.23E\+11\)"),
+        ([["a", "b"], ["c", "1e+18"]], r"^2.csv: .*scientific notation \(1e\+18\)"),
         ([["1,0"], ["1"]], r"^1.csv: column what holds floats \(1,0\) beside 1 \(in 2.csv\): .*--ids integer"),
         ([["1,0", "12,00"]], r"holds floats \(1,0\): "),
         ([["a", "b", "c", "1,0", "1"]], r"holds floats \(1,0\) beside 1"),
@@ -150,6 +152,7 @@ def test_columns_of_words_stay_so_where_integers_are_asked_for():
 @pytest.mark.parametrize("keep", [False, True])
 def test_words_for_a_missing_value_are_missing_unless_they_are_kept(keep):
     near = ["na", "NaN1", "N A", "N", "/", "a-", "---", "-1", "Nancy"]
+    assert {"NIL", "(None)", "<none>", "[NaN]", "Undefined", "#NV", "#N/D", "#VALEUR!", "1.#QNAN"} <= set(MISSING)
     words = [*MISSING, *(f" {word}\t" for word in MISSING), " ", "\t", "\xa0", "\u3000"]
     _, wrong = Ids("what", keep_na=keep).clean(pl.Series([*words, *near, "", None]), "f")
     bad = np.any([mask.to_numpy() for mask, _ in wrong], axis=0).tolist()
@@ -292,3 +295,9 @@ def test_lines_of_histories_have_the_same_ids(tmp_path, name):
         read(path)
     assert read(path, skip_bad_rows=True).users.tolist() == [1, 3]
     assert read(path, keep_na_ids=True).catalogue.ids.tolist() == ["10", "12", "NA"]
+
+
+def test_bytes_are_no_text_even_where_they_could_be():
+    ids = pl.Series([bytes(15) + b"a", bytes(15) + b"b"])  # UUIDs, as pyarrow has them
+    with pytest.raises(UserError, match="column what holds bytes that are not UTF-8: write it as text"):
+        Ids("what").clean(ids, "f")

@@ -100,6 +100,30 @@ def test_numbers_stay_so_beside_words_for_missing_values(tmp_path, word):
     assert read(tmp_path / "log.csv", columns={"item": "sku"}).catalogue.about["price"].to_list() == [3, None]
 
 
+@pytest.mark.parametrize("role", ["item", "user"])
+def test_fields_of_a_table_that_span_lines_are_said_and_the_cure_reads_them(tmp_path, role):
+    (tmp_path / "log.csv").write_text("user,item\n5,5\n5,6\n6,5\n")
+    for text, lines in (('"Heroes\n6\tLow"', 1), ('"""Heroes"\n6\tLow', 0)):
+        (tmp_path / f"{role}s.tsv").write_text(f"{role}\ttitle\n5\t{text}\n")
+        said = []
+        read(tmp_path / "log.csv", say=said.append)
+        assert sum("quoted fields that span several lines: 1, as " in each for each in said) == lines
+        assert sum("have no row" in each for each in said) == lines
+
+
+@pytest.mark.parametrize("table", [",sku,title\n0,5,Five\n1,6,Six\n", "sku,title,\n5,Five,\n6,Six,\n"])
+def test_a_table_is_read_with_a_column_without_a_name(tmp_path, table):
+    put_log(tmp_path)
+    (tmp_path / "items.csv").write_text(table)  # as pandas writes its index, and others a separator at the end
+    (tmp_path / "users.csv").write_text(",user_id,age\n0,1,20\n1,2,30\n")
+    said = []
+    data = read(tmp_path / "log.csv", columns={"item": "sku"}, say=said.append)
+    titles = dict(zip(data.catalogue.ids.tolist(), data.catalogue.titles, strict=True))
+    assert (titles[5], titles[6]) == ("Five", "Six")
+    assert data.catalogue.about.columns == ["title"] and data.user_columns.about.columns == ["age"]
+    assert sum("a column without a name is left out" in each for each in said) == 2
+
+
 @pytest.mark.parametrize(
     ("files", "given", "said"),
     [

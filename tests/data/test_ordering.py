@@ -77,6 +77,12 @@ DATED = {  # in the order of their dates -> whether that of their names is anoth
     ): True,  # by the months first; by the days first it is another
     ("01-01-2020.csv", "01-13-2020.csv", "02-01-2020.csv"): False,
     ("01-01-2020.csv", "02-01-2020.csv"): False,
+    ("12-2019.csv", "01-2020.csv"): True,
+    ("log_11.2019.csv", "log_12.2019.csv", "log_1.2020.csv"): True,
+    ("Q4-2019/a.csv", "Q1-2020/a.csv"): True,
+    ("KW52_2019.csv", "KW1_2020.csv"): True,
+    ("part-1_2019.csv", "part-2_2019.csv"): False,
+    ("2019-12.csv", "2020-01.csv"): False,
     ("2019-12-31.csv", "2020-01-01.csv"): False,
     ("2020-01-09-2020-01-15.csv", "2020-02-01_2020-02-07.csv"): False,
     ("20191231.csv", "20200101.csv"): False,
@@ -112,3 +118,24 @@ def test_the_nearest_folder_says_the_split():
     root = Path("logs")
     files = [File(root / name, root=root) for name in ("valid-2020/train/a.csv", "valid-2020/test/a.csv")]
     assert ordered(files[::-1], lambda line: None) == files
+
+
+@pytest.mark.parametrize("by_user", [False, True])
+@pytest.mark.parametrize("tied", [1, 3])
+def test_a_log_whose_rows_are_newest_first_is_told_of_if_some_are_of_one_time(tmp_path, by_user, tied):
+    oldest_first = [(user, item, 86_400 * (item // tied)) for item in range(12) for user in range(20)]
+    oldest_first = sorted(oldest_first) if by_user else oldest_first
+    orders = {
+        "oldest first": oldest_first,
+        "mixed": random.Random(0).sample(oldest_first, len(oldest_first)),
+        "newest first": oldest_first[::-1],
+    }
+    for name, rows in orders.items():
+        pl.DataFrame(rows, ["user", "item", "time"], orient="row").write_csv(tmp_path / "log.csv")
+        said = []
+        data = read(tmp_path / "log.csv", columns={"time": "time"}, say=said.append)
+        told = [note for note in said if "newest first" in note]
+        assert len(told) == (name == "newest first" and tied > 1)
+        assert all("160 have the time of another" in note for note in told)
+        if tied == 1:
+            assert data.items.tolist() == [*range(1, 13)] * 20

@@ -144,6 +144,7 @@ def test_similar_items_and_influence(ask, recommender):
         ("/recommend", {"history": [1], "user_columns": {"gender": ["F"]}}, 422, "user_columns.gender"),
         ("/recommend", {"history": [1], "now": "noon"}, 422, "now"),
         ("/events", {"user": 1, "items": []}, 422, "items"),
+        ("/events", {"user": " ", "item": 1}, 422, "user"),
         ("/recommend", {"history": [1], "k": 0}, 422, "k"),
         ("/recommend", {"history": [1], "k": 10**9}, 422, "k"),
         ("/recommend", {"history": [1], "k": "3"}, 422, "k"),

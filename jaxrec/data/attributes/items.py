@@ -71,6 +71,7 @@ def described(
     if file is None and not arrow.is_frame(path):
         return interactions
     file, about = given(file or path, interactions.catalogue, column)
+    about = looked_over(file, about, say)
     say(f"items: {file}: {some(_said(about), 30)}")
     known = [str(id) for id in interactions.catalogue.ids.tolist()]
     if path is not None and not len(about.filter(pl.col(ID).is_in(known))):
@@ -171,6 +172,26 @@ def _rows(file: File, column: str | None, role: str) -> pl.DataFrame:
     rows = fields.of_csv(file)
     _, header = next(rows)
     return _frame(file, header, _key(file, header, column, role), rows, role)
+
+
+def looked_over(file: File | str, about: pl.DataFrame, say: Callable[[str], None]) -> pl.DataFrame:
+    """Returns a table without its columns that have no name, as an index, and says what is odd of it.
+
+    That is such columns, and values of a text file that span lines: rows are in them if quotes are plain characters.
+    """
+    if nameless := [name for name in about.columns if not name.strip()]:
+        say(f"{file}: a column without a name is left out: name it to use it")
+        about = about.drop(nameless)
+    if isinstance(file, str) or file.suffix in (*columnar.SUFFIXES, *json_lines.SUFFIXES):
+        return about
+    found = [values.filter(values.str.contains("\n")) for values in about.select(pl.col(pl.String))]
+    if number := sum(map(len, found)):
+        say(
+            f"{file}: quoted fields that span several lines: {number:,}, as "
+            f"{short(next(values[0] for values in found if len(values)))}; if quotes are plain characters there, rows "
+            'were swallowed: write such fields as """Heroes" for "Heroes'
+        )
+    return about
 
 
 def _said(about: pl.DataFrame) -> Iterator[str]:
@@ -312,7 +333,7 @@ def _frame(file: File, header: list[str], key: int, rows: Iterator, role: str = 
                 cure = f"{len(row)} fields where the header has {len(names)}: quote a field that holds a separator"
                 fail(file, line, ",".join(row), cure)
         columns = zip(*(row for _, row in chunk), strict=True)
-        frame = pl.DataFrame([pl.Series(n, c, pl.String) for n, c in zip(names, columns, strict=True)])
+        frame = pl.DataFrame({n: pl.Series(n, c, pl.String) for n, c in zip(names, columns, strict=True)})
         frames.append(frame := frame.with_columns(pl.exclude(ID).str.strip_chars()))
         _check_ids(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}", role)  # early: long
         lines.append(pl.Series([line for line, _ in chunk], dtype=pl.Int64))

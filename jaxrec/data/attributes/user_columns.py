@@ -79,6 +79,7 @@ def described(interactions: Interactions, given: Input) -> Interactions:
             raise
         given.say(f"no table of users: {error}")
         return interactions
+    about = items.looked_over(name, about, given.say)
     given.say(f"users: {name}: {some(about.drop(ID).columns, 30)}")
     if about.width == 1:
         return interactions

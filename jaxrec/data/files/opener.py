@@ -22,6 +22,7 @@ FLOOR = 1 << 28  # unpacked bytes per input that are always allowed
 MEMBERS = 100_000  # maximum members of a zip
 DIRECTORY = 1 << 24  # maximum bytes of a zip's central directory
 CHUNK = 1 << 22  # bytes written to disk at once
+PACKED = 1 << 16  # packed bytes of bzip2 and xz read at once
 DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)  # the last: encrypted
 
 
@@ -45,8 +46,38 @@ class Packing(NamedTuple):
     unpack: Callable  #: stream -> (stream, exceptions for damaged data)
 
 
-def _by(reader) -> Callable:
-    return lambda stream: (reader(stream), ())
+class _Streams:
+    """Streams of bzip2 or xz one after another, with zeros between or after them, as tapes and xz pad them.
+
+    The readers of the standard library end without a word at anything else that follows a stream.
+    """
+
+    def __init__(self, packed, make: Callable):
+        self._packed, self._make = packed, make
+        self._stream = make()
+
+    def read1(self, size: int) -> bytes:
+        """Returns up to `size` bytes, b"" at the end."""
+        while True:
+            packed = b""
+            if self._stream.eof:
+                packed = self._stream.unused_data.lstrip(b"\0")
+                while not packed:
+                    if not (packed := self._packed.read1(PACKED)):
+                        return b""
+                    packed = packed.lstrip(b"\0")
+                self._stream = self._make()
+            elif self._stream.needs_input and not (packed := self._packed.read1(PACKED)):
+                raise EOFError("it ends within a stream")
+            if data := self._stream.decompress(packed, size):
+                return data
+
+    def close(self):
+        """Does nothing: the packed stream is closed by whoever opened it."""
+
+
+def _by(make: Callable) -> Callable:
+    return lambda stream: (_Streams(stream, make), ())
 
 
 def _zstd(stream):
@@ -69,9 +100,9 @@ PACKINGS = (
         "bzip2",
         (".bz2",),
         tuple(b"BZh%d" % level + block for level in range(1, 10) for block in (b"1AY&SY", b"\x17rE8P\x90")),
-        _by(bz2.BZ2File),
+        _by(bz2.BZ2Decompressor),
     ),
-    Packing("xz", (".xz", ".lzma"), (b"\xfd7zXZ\0", b"\x5d\0\0"), _by(lzma.LZMAFile)),
+    Packing("xz", (".xz", ".lzma"), (b"\xfd7zXZ\0", b"\x5d\0\0"), _by(lzma.LZMADecompressor)),
 )
 SUFFIXES = tuple(suffix for packing in PACKINGS for suffix in packing.suffixes)
 LONGEST = max(len(mark) for packing in PACKINGS for mark in packing.marks)
@@ -92,6 +123,7 @@ class Opener:
         self._left = {}  # path of a zip -> its bytes not yet attributed to a member
         self._stamps = {}  # path -> identity, size and time, to detect changes
         self._archive: tuple[Path, zipfile.ZipFile] | None = None  # the zip opened last
+        self._directories: list[_Directory] = []  # of all zips, which members may still be read from
         self._on_disk: tuple[tuple[Path, str], bytes | _Spooled] | None = None  # ((path, member), bytes) unpacked last
 
     def open(self, path: Path, member: str, label: str) -> io.BufferedReader:
@@ -174,7 +206,10 @@ class Opener:
         Raises:
             UserError: if a file has changed since it was first read.
         """
+        for file in self._directories:
+            file.close()
         self._archive = self._on_disk = None
+        self._directories.clear()
         for path, stamp in self._stamps.items():
             try:
                 same = _stamp(os.stat(path)) == stamp
@@ -204,7 +239,8 @@ class Opener:
     def _zip(self, path: Path) -> zipfile.ZipFile:
         if self._archive is None or self._archive[0] != path:
             raw, size = self._file(path)
-            self._archive = path, zipfile.ZipFile(_Directory(raw, path))
+            self._directories.append(_Directory(raw, path))
+            self._archive = path, zipfile.ZipFile(self._directories[-1])
             self._left.setdefault(path, size)
         return self._archive[1]
 

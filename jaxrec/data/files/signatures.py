@@ -45,4 +45,6 @@ def conversion(text: bytes) -> str:
     is_wide = sum(zeros) > len(text) // 4 and zeros[0] <= zeros[1] // 8  # UTF-16: of every two bytes the same is zero
     if not is_wide and CONTROL.search(text):
         return UNPACK
-    return f"convert it, as by `iconv -f {'utf-16' if is_wide else 'latin1'} -t utf-8`"
+    if is_wide:
+        return "convert it, as by `iconv -f utf-16 -t utf-8`"
+    return "convert it from what it was written in, as by `iconv -f latin1 -t utf-8` (or -f cp1251, gb18030, shift_jis)"

@@ -42,6 +42,8 @@ def to_polars(frame: Any) -> pl.DataFrame:
     names = names if isinstance(names, list | tuple) else getattr(frame, "columns", ())
     if not callable(names) and (twice := [each for each, times in Counter(map(str, names)).items() if times > 1]):
         raise UserError(f"{name}: two columns are called {twice[0]}: rename one, or leave it out")
+    if unordered := _sets(frame):
+        raise UserError(f"{name}: column {unordered} holds sets, which have no order: give lists, in order")
     try:
         return pl.DataFrame(_Stream(frame))
     except MemoryError:
@@ -54,6 +56,15 @@ def to_polars(frame: Any) -> pl.DataFrame:
         raise UserError(
             f"{name}: no Arrow table can be made of it ({why}): give every column one type, as by .astype(str)"
         ) from error
+
+
+def _sets(frame: Any) -> str:
+    """Returns the name of a column of Python's sets, as pandas may hold them; "" if there is none."""
+    types: Any = getattr(frame, "dtypes", None)
+    for name, kind in types.items() if hasattr(types, "items") else ():
+        if str(kind) == "object" and isinstance(next(iter(frame[name].dropna()), None), set | frozenset):
+            return str(name)
+    return ""
 
 
 def place(name: str, data: Any) -> Any:

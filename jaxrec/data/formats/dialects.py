@@ -13,7 +13,6 @@ SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # candidates; a space is used i
 WORDS = {"tab": "\t", "\\t": "\t", "space": " "}
 SAMPLE = 1000  # lines used for detection
 ABOVE = 50  # lines searched for a header that isn't the first one
-EXCEL = re.compile('"?sep=([^"])"?', re.IGNORECASE)  # first line that tells Excel the separator
 MARK = re.compile(r"\s*(#|//|%)+\s*")  # comment mark, which precedes the names of some headers
 
 
@@ -79,11 +78,13 @@ def first_rows(file: File) -> tuple[str | None, list[str]]:
         UserError: if there are none, or the file is not text.
     """
     line, lines = tables.first_line(file), tables.first_lines(file)[: SAMPLE + 1]
-    if not (told := EXCEL.fullmatch(line)):
+    if not (told := tables.names_separator(line)):
         return None, lines
-    if len(lines) < 2 or not lines[1].strip():
+    if not any(map(str.strip, lines[1:])):
         raise UserError(f"{file}, line 2: nothing follows the line {short(line)}: put a header and rows there")
-    return told[1], lines[1:]
+    if not lines[1].strip():
+        raise UserError(f"{file}, line 2: a blank line before the first row: remove it")
+    return told, lines[1:]
 
 
 def names_of(line: str, separator: str, quote: str = '"') -> list[str]:

@@ -22,9 +22,9 @@ def of_csv(file: File) -> Iterator[tuple[int, list[str]]]:
     rows = csv_rows(_numbered(file, count := [0]), strict=True, delimiter=separator)
     try:
         for row in rows:
-            start, line = line + 1, count[0]
-            if row and not (first and _names_separator("".join(row))):
-                yield start, [name.strip() for name in row] if first else _bare(row, padded)
+            start, line = line, count[0]
+            if row and start >= before:
+                yield start + 1, [name.strip() for name in row] if first else _bare(row, padded)
                 first = False
     except csv.Error as error:
         cure = "shorten it, or mend the quote that does not end" if "limit" in str(error) else "mend the quotes"
@@ -44,15 +44,10 @@ def _separator(lines: list[str]) -> tuple[str, int]:
     """
     above = next((number for number, line in enumerate(lines) if line.strip()), 0)
     line = "".join(lines[above : above + 1])
-    if found := _names_separator(line):
+    if found := tables.names_separator(line.strip(" ")):
         return found, above + 1
     plain = re.sub('"[^"]*"', "", line)
     return max(",", "\t", ";", "|", key=plain.count), above
-
-
-def _names_separator(line: str) -> str:
-    found = re.fullmatch(r'"?sep=([,;|\t]?)"?', line.strip(" "))
-    return (found[1] or ",") if found else ""
 
 
 def _numbered(file: File, count: list[int]):

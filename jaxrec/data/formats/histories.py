@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 
+from jaxrec.data.files.text import short
 from jaxrec.data.log import Batch
 from jaxrec.system.errors import UserError
 
@@ -16,6 +17,7 @@ BEFORE = "before "  # prefix of a role: a list of items that precede the row's o
 SAMPLE = 1000  # cells examined to decide whether text holds lists
 MOST = 0.9  # share of them that must be lists
 CARRIED_ON = 0.9, 10  # minimum share and number of rows to count as a growing history
+ENCLOSED = r"^\s*[\[({].*[,\s].*[\])}]\s*$"  # a list in brackets
 TEXTS = pl.List(pl.String)
 
 
@@ -62,7 +64,19 @@ def rows(
 
 
 def split(batch: Batch, roles: list[str]) -> Batch:
-    """Returns a batch with the space-separated text of these roles as lists, each after its BEFORE list."""
+    """Returns a batch with the space-separated text of these roles as lists, each after its BEFORE list.
+
+    Raises:
+        UserError: if the lists are enclosed in brackets.
+    """
+    for role in roles:
+        cells = batch.frame[role].drop_nulls()
+        enclosed = cells.filter(cells.str.contains(ENCLOSED))
+        if len(enclosed) and len(enclosed) >= MOST * len(cells.filter(cells.str.strip_chars() != "")):
+            raise UserError(
+                f"{batch.file}: lists in brackets, as {short(enclosed[0])}, where a .inter has the words of a list "
+                "between spaces: write it as 1 2 3"
+            )
     frame = batch.frame.with_columns(pl.col(role).str.extract_all(r"[^ ]+") for role in roles)
     joined = [
         pl.concat_list(pl.col(role).fill_null([]), role.removeprefix(BEFORE)).alias(role.removeprefix(BEFORE))

@@ -1,6 +1,7 @@
 """Reads delimited text as batches of the chosen columns, and the first lines of any text file."""
 
 import csv
+import re
 from collections.abc import Iterator
 from functools import partial
 
@@ -14,6 +15,8 @@ from jaxrec.system.errors import UserError
 
 HEAD = 1 << 20  # maximum bytes of the first lines
 SPAN = 100  # maximum lines of a quoted field
+#: first line that tells Excel the separator; programs that read it as a row write more of it, one a column
+EXCEL = re.compile(r'"?sep=(?:([^":])\1*|:)"?', re.IGNORECASE)
 LONG = "::"  # two-character separator, replaced by UNIT for reading
 UNIT = "\x1f"
 
@@ -41,6 +44,11 @@ def first_lines(file: File, encoding: str = "utf-8") -> list[str]:
     for piece in pieces(file, size=HEAD, encoding=encoding, most=HEAD):
         return piece.lines()
     return []
+
+
+def names_separator(line: str) -> str:
+    """Returns the separator that a first line tells Excel, as `sep=;` does; "" if it tells none."""
+    return found[1] or ":" if (found := EXCEL.fullmatch(line)) else ""
 
 
 def quoted(separator: str, quote: str = '"') -> bool:

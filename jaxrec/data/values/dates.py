@@ -21,7 +21,13 @@ FIRST = -30_610_224_000_000_000  # the year 1000; earlier years have lost digits
 LATEST = 7_258_118_400_000_000  # the year 2200
 NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTHS = {name: f"{number:02}" for number, name in enumerate(NAMES, 1)}
-MONTH = rf"({'|'.join(MONTHS)})[a-z]*\.?"
+#: how their names go on, in languages that have the same beginnings; other words are not theirs, as Finnish marraskuu
+ENDINGS = (
+    *("uary", "uar", "uari", "vier", "eiro", "ruary", "ruar", "ruari", "rero", "braio", "ch", "s", "zo", "t", "il"),
+    *("ile", "ilie", "o", "e", "i", "io", "ho", "y", "ust", "ustus", "tember", "tembre", "tiembre", "tembro", "ober"),
+    *("obre", "ubre", "ember", "embre", "iembre", "embro", "embrie"),
+)
+MONTH = rf"({'|'.join(MONTHS)})(?:{'|'.join(ENDINGS)})?\.?"
 SPACE = r"[\x{a0}\x{202f}]", " "  # spaces that keep a line together, as before PM
 HALF_DAY = r"(?i)([ap])\.? ?m\.?$", "${1}m"
 OTHERS = {  # other formats -> ISO 8601, with the month still as a word

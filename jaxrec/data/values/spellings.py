@@ -10,22 +10,43 @@ from unicodedata import decimal
 import polars as pl
 
 #: words that databases, spreadsheets and programs write for a missing value
+WORDS = (
+    *("NA", "N/A", "n/a", "NaN", "nan", "NAN", "NaT", "NULL", "null", "Null", "None", "none", "NONE", "nil", "Nil"),
+    *("NIL", "undefined", "Undefined", "UNDEFINED"),
+)
+#: errors of workbooks, and "not available" and the like as Excel writes them in other languages
+ERRORS = (
+    *("#N/A N/A", "1.#QNAN", "1.#IND", "-1.#IND", "#NA", "#N/A", "#NULL!", "#REF!", "#VALUE!", "#NAME?", "#NUM!"),
+    *("#DIV/0!", "#SPILL!", "#CALC!", "#NV", "#N/D", "#N/D!", "#ND", "#N/B", "#I/T", "#YOK", "#WERT!", "#BEZUG!"),
+    *("#ZAHL!", "#VALEUR!", "#NOM?", "#NUL!", "#NOMBRE!", "#VALOR!", "#VALORE!", "#RIF!", "#NOME?", "#NULLO!"),
+    *("#SAKNAS!", "#ARG!", "#ADR!", "#LICZBA!", "#WAARDE!", "#VERW!", "#GETAL!", "#PUUTTUU!", "#\u00a1VALOR!"),
+    *("#\u00a1REF!", "#\u00bfNOMBRE?", "#\u00a1NUM!", "#\u00a1NULO!", "#\u00a1DIV/0!", "#\u041d/\u0414"),
+    *("#\u0417\u041d\u0410\u0427!", "#\u0421\u0421\u042b\u041b\u041a\u0410!", "#\u0418\u041c\u042f?"),
+    *("#\u0427\u0418\u0421\u041b\u041e!", "#\u041f\u0423\u0421\u0422\u041e!", "#\u0414\u0415\u041b/0!"),
+)
 MISSING = (
-    *("NA", "N/A", "n/a", "<NA>", "#NA", "#N/A", "#N/A N/A", "NaN", "nan", "NAN", "-nan", "-NaN", "NaT"),
-    *("NULL", "null", "Null", "(null)", "(NULL)", "[null]", "[NULL]", "<null>", "<NULL>", r"\N", "nil", "undefined"),
-    *("None", "none", "NONE", "(none)", "-", "--", "#NULL!", "#REF!", "#VALUE!", "#NAME?", "#NUM!", "#DIV/0!"),
+    *WORDS,
+    *(f"{opens}{word}{closes}" for word in WORDS for opens, closes in ("()", "[]", "<>")),
+    *("-nan", "-NaN", r"\N", "-", "--", *ERRORS),
 )
 #: a number with a decimal point or an exponent; with a decimal comma, where it isn't one between thousands
 FLOAT = (
     r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+(?:,[0-9]+)?[eE][-+]?[0-9]+$"
     r"|^[-+]?[0-9]+,(?:0{1,2}|0{4,})$"
 )
+#: as programs write a large number, and no one a name
+ROUNDED = r"^[-+]?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{2,3}$"
 INTEGER = r"^[-+]?[0-9]+$"
 PADDED = "^-?0+[0-9]+$"
 EXACT = {pl.Float32: 2**24, pl.Float64: 2**53}  # integers below these are exact as floats
-THOUSANDS = r"^[-+]?[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?:['\u2019][0-9]{3})+|(?: [0-9]{3})+)$"
+THOUSANDS = (
+    r"^[-+]?[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?:,[0-9]{2})+,[0-9]{3}|(?:\.[0-9]{3}){2,}"
+    r"|(?:['\u2019][0-9]{3})+|(?: [0-9]{3})+)$"
+)
+#: a number that is kept from a workbook as a formula of a text, or by an apostrophe: ="007", '007
+TOLD = r"^(?:=\"([^\"]*)\"|'([0-9]+))$"
 #: what `as_seen` may change
-ODD = r"[^\x21-\x7e]|^\+[0-9]|^-0+$|^[-+]?[0-9]{1,3}[,'][0-9]{3}"
+ODD = r"[^\x21-\x7e]|^\+[0-9]|^-0+$|^[-+]?[0-9]{1,3}[,'.][0-9]{2,3}|^=\"|^'[0-9]"
 #: an id of which a person doesn't see all: blanks at its ends, or other ones than a space within
 UNSEEN = r"^[\s\p{Z}\p{Cf}]|[\s\p{Z}\p{Cf}]$|[\u00a0\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\ufeff]"
 
@@ -43,7 +64,8 @@ def _plain(odd: pl.Series) -> pl.Series:
     odd = _changed(odd, r"[\p{Nd}&&[^0-9]]", lambda text: text.str.replace_many(_digits()))
     blank = lambda text: text.str.replace_all(r"\p{Cf}", "").str.replace_all(r"\p{Zs}", " ")
     odd = _changed(odd, r"[\p{Cf}\p{Zs}&&[^ ]]", blank).str.strip_chars()
-    odd = _changed(odd, THOUSANDS, lambda text: text.str.replace_all("[,'\u2019 ]", ""))
+    odd = _changed(odd, TOLD, lambda text: text.str.replace(TOLD, "${1}${2}"))
+    odd = _changed(odd, THOUSANDS, lambda text: text.str.replace_all("[,.'\u2019 ]", ""))
     return odd.str.replace(r"^\+([0-9])", "${1}").str.replace("^-(0+)$", "${1}")
 
 

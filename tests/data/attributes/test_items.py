@@ -275,6 +275,8 @@ SPACED = {  # a log and a table of its items -> their titles by the log's ids
     "on one side": ("u,x \nu,y\n", "item,title\nx,One\ny,Two\n", {"x ": "", "y": "Two"}),
     "a table that is padded": ("u,x\nu,y\n", "item, title\nx , One\ny , Two\n", {"x": "One", "y": "Two"}),
     "padded below sep=": ("u,x\nu,y\n", "sep=;\nitem ;title\nx ;One\ny ;Two\n", {"x": "One", "y": "Two"}),
+    "below SEP=;;": ("u,x\nu,y\n", "SEP=;;\nitem;title\nx;One\ny;Two\n", {"x": "One", "y": "Two"}),
+    "below sep=^": ("u,x\nu,y\n", "sep=^\nitem^title\nx^One\ny^Two\n", {"x": "One", "y": "Two"}),
     "integers": ("u,1\nu,2\n", "item,title\n1 ,One\n 2.0,Two\n", {1: "One", 2: "Two"}),
 }
 

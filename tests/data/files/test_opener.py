@@ -73,6 +73,22 @@ def test_cut_and_damaged_streams_are_said_with_a_line(tmp_path, pack, number):
 
 
 @pytest.mark.parametrize("pack", PACK)
+@pytest.mark.parametrize("then", ["garbage", "a stream whose first bytes are damaged"])
+def test_what_follows_a_stream_and_is_none_is_refused(tmp_path, pack, then):
+    after = b"garbage" if then == "garbage" else b"\xff\xff" + PACK[pack](TEXT)[2:]
+    (tmp_path / f"a{pack}").write_bytes(PACK[pack](TEXT) + after)
+    with pytest.raises(UserError, match=r"the compressed data are cut or damaged .*: fetch the file again"):
+        list(pieces(File(tmp_path / f"a{pack}"), size=5000))
+
+
+@pytest.mark.parametrize("pack", [".gz", ".bz2", ".xz"])
+@pytest.mark.parametrize("again", [False, True])
+def test_zeros_after_a_stream_are_no_end_of_the_others(tmp_path, pack, again):
+    (tmp_path / f"a{pack}").write_bytes(PACK[pack](TEXT) + bytes(1 << 17) + PACK[pack](TEXT) * again)
+    assert b"".join(piece.text for piece in pieces(File(tmp_path / f"a{pack}"))) == TEXT * (1 + again)
+
+
+@pytest.mark.parametrize("pack", PACK)
 def test_what_is_not_as_its_name_says_is_refused(tmp_path, pack):
     (tmp_path / f"a.csv{pack}").write_bytes(b"user,item\n")
     with pytest.raises(UserError, match=rf"a\.csv\{pack}, line 1: not .*, though the name ends in \{pack}: rename it"):

@@ -109,5 +109,5 @@ def test_what_is_unpacked_as_is_said_is_read(tmp_path):
 def test_a_text_in_another_encoding_is_to_be_converted(encoding):
     name = "latin1" if encoding == "latin-1" else "utf-16"
     text = "user\titem\r\nAmélie\tÉté\r\n".encode(encoding)
-    assert conversion(text) == f"convert it, as by `iconv -f {name} -t utf-8`"
+    assert f"as by `iconv -f {name} -t utf-8`" in conversion(text)
     assert conversion(NOISE) == UNPACK

@@ -113,7 +113,7 @@ def test_a_row_of_another_length_does_not_change_the_separator(tmp_path):
         read(put(tmp_path, "1,a|b\n1,c|d\n"), **NUMBERED)
 
 
-@pytest.mark.parametrize("line", ["sep=;", "SEP=;", '"sep=;"', "\ufeffsep=;", "sep=;\r"])
+@pytest.mark.parametrize("line", ["sep=;", "SEP=;", '"sep=;"', "\ufeffsep=;", "sep=;\r", "sep=;;;"])
 def test_excel_s_first_line_says_the_separator(tmp_path, line):
     path = put(tmp_path, f"{line}\nuser;item;time\na;b;1600000000\na;c;1600000001\n")
     assert histories(read(path)) == {"a": ["b", "c"]}
@@ -122,6 +122,8 @@ def test_excel_s_first_line_says_the_separator(tmp_path, line):
         read(bad)
     with pytest.raises(UserError, match="line 2: nothing follows the line"):
         read(put(tmp_path, f"{line}\n"))
+    with pytest.raises(UserError, match="line 2: a blank line before the first row: remove it"):
+        read(put(tmp_path, f"{line}\n\nuser;item\na;b\n"))
     bare = put(tmp_path, f"{line}\na;b\na;c\n")
     assert histories(read(bare, **NUMBERED)) == {"a": ["b", "c"]}
 

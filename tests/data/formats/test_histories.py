@@ -127,6 +127,14 @@ def test_a_list_of_a_recbole_session_and_its_next_item(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("form", ["[1 2 3]", "[1, 2, 3]", "(1, 2, 3)"])
+def test_a_list_of_recbole_in_brackets_is_refused(tmp_path, form):
+    text = "session_id:token\titem_id_list:token_seq\titem_id:token\n"
+    (tmp_path / "a.inter").write_text(f"{text}1\t{form}\t4\n2\t{form}\t1\n")
+    with pytest.raises(UserError, match=r"a.inter: lists in brackets, as .*3.*: write it as 1 2 3"):
+        read(tmp_path / "a.inter")
+
+
 def test_a_list_of_recbole_under_another_name_is_refused_and_the_cures_read_it(tmp_path):
     text = "session_id:token\titem_list:token_seq\titem_id:token\ttags:token_seq\n1\t1 2 3\t4\tx y\n2\t2 4\t1\tz\n"
     (path := tmp_path / "seq.inter").write_text(text)

@@ -55,10 +55,16 @@ def test_halves_of_a_day_are_read_however_they_are_written(wanted, half, gap):
     assert Dates(f"%Y-%m-%d %I:%M:%S{gap and ' '}%p").read(written).to_list() == [micro(wanted)]
 
 
+@pytest.mark.parametrize("written", ["1 janvier 2020", "1 Januar 2020", "1 jan. 2020", "January 1, 2020"])
+def test_names_of_months_that_begin_as_in_english_are_read(written):
+    assert Dates().read(pl.Series([written])).to_list() == [micro(datetime.datetime(2020, 1, 1))]
+
+
 @pytest.mark.parametrize(
     "text",
     ["1/2/2020", "01/02/2020", "01-02-2020", "13.02.2020", "20-01-02", "1.2.3", "2020/13/01", "2020/01", "Jan 2020",
-     "20/1/2", "0001-01-01", "12:30", "2020-01-02-03", "May", "1 Jum 2020", "2020/01/02x"],
+     "20/1/2", "0001-01-01", "12:30", "2020-01-02-03", "May", "1 Jum 2020", "2020/01/02x",
+     "1 marraskuu 2020", "1 mardi 2020"],
 )  # fmt: skip
 def test_what_could_be_two_days_or_is_none_is_no_date(text):
     assert Dates().read(pl.Series([text])).to_list() == [None]

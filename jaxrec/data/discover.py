@@ -239,8 +239,10 @@ def _only(given: Path, files: list[File]) -> File:
         file for file in files if file.name != first.name or file.folders[: len(first.folders)] != first.folders
     ]:
         names = some(file.below for file in files)
-        what = "several .inter files" if all(file.suffix == ".inter" for file in files) else f"{len(others) + 1} logs"
-        raise UserError(f"{given}: {what} ({names}): name the one to read")
+        of_recbole = all(file.suffix == ".inter" for file in files)
+        what = "several .inter files" if of_recbole else f"{len(others) + 1} logs"
+        all_of_them = ", or read all as one log with --format table" if of_recbole else ""
+        raise UserError(f"{given}: {what} ({names}): name the one to read{all_of_them}")
     return first
 
 

@@ -87,7 +87,7 @@ class Ids:
             text = values.cast(pl.String)
         except pl.exceptions.PolarsError:
             text = None
-        if text is None or (values.dtype == pl.Binary and text.str.contains("\0", literal=True).any()):  # as UUIDs have
+        if text is None or (values.dtype == pl.Binary and text.str.contains("\0", literal=True).any()):  # a number
             raise UserError(f"{file}: column {self.name} holds bytes that are not UTF-8: write it as text")
         return self._from_text(text)
 

@@ -239,15 +239,18 @@ class _Rows:
         """Adds the rows of users `first` to `last` - 1, {role: values}, in any order."""
         owner = values.pop(user)
         owner -= first
-        order = _sorted(owner, values.get("time"))
-        if "time" in values and order is not None:
-            self.newest_first.add(owner, values["time"], order)
-        self.lengths[first:last] = np.bincount(owner, minlength=last - first)
+        order, lengths = _sorted(owner, values.get("time")), np.bincount(owner, minlength=last - first)
+        self.lengths[first:last] = lengths
+        if "time" in values:
+            self.newest_first.add(owner, values["time"])
         if self.sessions is not None:
             self.sessions.add(self.lengths[first:last], _by(order, values.pop("session")))
         del owner
         for role, column in self.columns.items():
-            column.add(_by(order, values.pop(role)))
+            ordered = _by(order, values.pop(role))
+            if role == "time":
+                self.newest_first.add_sorted(lengths, ordered)
+            column.add(ordered)
 
 
 class _Sessions:

@@ -120,6 +120,8 @@ def microseconds(date: object) -> int | None:
     >>> microseconds("1970-01-02"), microseconds(np.datetime64("1970-01-01T00:00:01")), microseconds(7)
     (86400000000, 1000000, None)
     """
+    if is_missing(date):
+        return None
     if isinstance(date, np.datetime64):
         date = date.astype("datetime64[us]").item()
     if isinstance(date, str):

@@ -276,9 +276,9 @@ def test_duplicates_are_dropped_where_that_is_asked(run, log):
 
 def test_a_user_with_too_many_rows_is_named(run, log):
     rows = [(f"u{user}", f"i{at}", 1, APRIL + at, user) for user in range(1_001) for at in range(2)]
-    write(log, [*rows, *(("[N/A]", f"i{at % 7}", 1, APRIL + at, "s") for at in range(1_000))])
+    write(log, [*rows, *(("robot", f"i{at % 7}", 1, APRIL + at, "s") for at in range(1_000))])
     _, meta, said = run()
-    warned = "warning: '[N/A]' alone has 33.3% of the rows, among 1,002 users"
+    warned = "warning: 'robot' alone has 33.3% of the rows, among 1,002 users"
     assert said.count(warned) == 1 and any(note.startswith(warned) for note in meta["notes"])
     assert "warning" not in run("--max-length", "10")[2].partition("read │")[2]
 

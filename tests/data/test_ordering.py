@@ -136,6 +136,16 @@ def test_a_log_whose_rows_are_newest_first_is_told_of_if_some_are_of_one_time(tm
         data = read(tmp_path / "log.csv", columns={"time": "time"}, say=said.append)
         told = [note for note in said if "newest first" in note]
         assert len(told) == (name == "newest first" and tied > 1)
-        assert all("160 have the time of another" in note for note in told)
+        assert all("160 have the time of their user's row before" in note for note in told)
         if tied == 1:
             assert data.items.tolist() == [*range(1, 13)] * 20
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_mixed_log_in_which_few_rows_follow_one_of_their_own_user_is_not_newest_first(tmp_path, seed):
+    rows = [(user, item, 86_400 * (item // 2)) for item in range(6) for user in range(500)]
+    rows = random.Random(seed).sample(rows, len(rows))
+    pl.DataFrame(rows, ["user", "item", "time"], orient="row").write_csv(tmp_path / "log.csv")
+    said = []
+    read(tmp_path / "log.csv", columns={"time": "time"}, say=said.append)
+    assert not [note for note in said if "newest first" in note]

@@ -100,7 +100,7 @@ def test_a_validation_is_told_where_its_key_says_so(monkeypatch, key):
     monkeypatch.setattr(evaluator, "shapes", lambda setup: SimpleNamespace(evaluated=None))
     config = dataclasses.replace(recommenders.config("sasrec", context=SHOWN), valid_query_time=key, select_by="mrr")
     given = {"config": config, "split": splits.last_item(log_of())}
-    evaluator.validation(SimpleNamespace(**given, model=None, devices=[], dense=None))
+    evaluator.validation(SimpleNamespace(**given, model=None, devices=[], fsdp=None))
     assert told == [key]
     assert ("with query time" in wording.validation(config, {"hr@10": 0.1, "ndcg@10": 0.1, "mrr": 0.1})) == key
 

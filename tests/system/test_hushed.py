@@ -11,17 +11,20 @@ from jaxrec.system.hushed import HUSHED
 
 
 def test_whoever_ends_last_leaves_the_filters_as_they_were():
-    before, inside, first_is_out = warnings.filters[:], threading.Barrier(2, timeout=60), threading.Event()
+    before = warnings.filters[:]
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
 
     def first():
         with HUSHED:
-            inside.wait()
+            first_is_in.set()
+            assert second_is_in.wait(60)
         first_is_out.set()
 
     with ThreadPoolExecutor(1) as threads:
         done = threads.submit(first)
+        assert first_is_in.wait(60)
         with HUSHED:
-            inside.wait()
+            second_is_in.set()
             assert first_is_out.wait(60)
             warnings.warn("nobody is told", stacklevel=1)
         done.result()

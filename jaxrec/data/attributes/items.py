@@ -180,7 +180,7 @@ def looked_over(file: File | str, about: pl.DataFrame, say: Callable[[str], None
     That is such columns, and values of a text file that span lines: rows are in them if quotes are plain characters.
     """
     if nameless := [name for name in about.columns if not name.strip()]:
-        say(f"{file}: a column without a name is left out: name it to use it")
+        say(f"{file}: columns without a name are left out: {len(nameless)}; name them to use them")
         about = about.drop(nameless)
     if isinstance(file, str) or file.suffix in (*columnar.SUFFIXES, *json_lines.SUFFIXES):
         return about
@@ -296,14 +296,14 @@ def _key(file: File | str, header: list[str], column: str | None = None, role: s
 
 
 def _distinct(file: File | str, header: list[str], key: int) -> list[str]:
-    """Returns the column names, with `ID` for the column of ids."""
-    names = list(header)
+    """Returns the column names, with `ID` for the column of ids, and blanks, each its own, for those without a name."""
+    names = [name or " " * place for place, name in enumerate(header)]
     names[key] = ID
     if ID in header and header[key] != ID:
         cure = f"rename the column {ID}, or remove it"
         fail(file, 1, ",".join(header), f"{header[key]} and {ID} could both be the ids: {cure}")
     if twice := [name for name in names if names.count(name) > 1]:
-        fail(file, 1, ",".join(header), f"two columns are {twice[0] or 'without a name'}: rename one, or remove it")
+        fail(file, 1, ",".join(header), f"two columns are {twice[0]}: rename one, or remove it")
     if COUNT in names:
         fail(file, 1, ",".join(header), f"the catalogue keeps its own {COUNT}: rename that column, or remove it")
     return names

@@ -243,6 +243,7 @@ def _text(value):
 def _quantity(value):
     """A number, or the seconds since 1970 of a date; NaN for what is neither."""
     value = value.strip() if isinstance(value, str) else value
+    value = value.astype("datetime64[us]").item() if isinstance(value, np.datetime64) else value
     if isinstance(value, bool | np.bool_):
         return math.nan
     try:

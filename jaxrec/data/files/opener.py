@@ -54,7 +54,7 @@ class _Streams:
 
     def __init__(self, packed, make: Callable):
         self._packed, self._make = packed, make
-        self._stream = make()
+        self._stream, self._is_first = make(), True
 
     def read1(self, size: int) -> bytes:
         """Returns up to `size` bytes, b"" at the end."""
@@ -66,10 +66,16 @@ class _Streams:
                     if not (packed := self._packed.read1(PACKED)):
                         return b""
                     packed = packed.lstrip(b"\0")
-                self._stream = self._make()
+                self._stream, self._is_first = self._make(), False
             elif self._stream.needs_input and not (packed := self._packed.read1(PACKED)):
                 raise EOFError("it ends within a stream")
-            if data := self._stream.decompress(packed, size):
+            try:
+                data = self._stream.decompress(packed, size)
+            except (OSError, lzma.LZMAError) as error:
+                if self._is_first:
+                    raise
+                raise lzma.LZMAError(f"after its end it goes on by what is no such file: {error}") from None
+            if data:
                 return data
 
     def close(self):
@@ -123,7 +129,6 @@ class Opener:
         self._left = {}  # path of a zip -> its bytes not yet attributed to a member
         self._stamps = {}  # path -> identity, size and time, to detect changes
         self._archive: tuple[Path, zipfile.ZipFile] | None = None  # the zip opened last
-        self._directories: list[_Directory] = []  # of all zips, which members may still be read from
         self._on_disk: tuple[tuple[Path, str], bytes | _Spooled] | None = None  # ((path, member), bytes) unpacked last
 
     def open(self, path: Path, member: str, label: str) -> io.BufferedReader:
@@ -206,10 +211,7 @@ class Opener:
         Raises:
             UserError: if a file has changed since it was first read.
         """
-        for file in self._directories:
-            file.close()
         self._archive = self._on_disk = None
-        self._directories.clear()
         for path, stamp in self._stamps.items():
             try:
                 same = _stamp(os.stat(path)) == stamp
@@ -239,8 +241,7 @@ class Opener:
     def _zip(self, path: Path) -> zipfile.ZipFile:
         if self._archive is None or self._archive[0] != path:
             raw, size = self._file(path)
-            self._directories.append(_Directory(raw, path))
-            self._archive = path, zipfile.ZipFile(self._directories[-1])
+            self._archive = path, zipfile.ZipFile(_Directory(raw, path))
             self._left.setdefault(path, size)
         return self._archive[1]
 
@@ -287,11 +288,14 @@ class _Unpacked(io.RawIOBase):
 
 
 class _Directory(io.BufferedReader):
-    """A zip file that rejects a central directory of over DIRECTORY bytes."""
+    """A zip file that rejects a central directory of over DIRECTORY bytes, closed with the last member read from it."""
 
     def __init__(self, raw: io.FileIO, path: Path):
         super().__init__(raw)
         self._path = path
+
+    def __del__(self):
+        self.close()
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > DIRECTORY:

@@ -17,7 +17,7 @@ BEFORE = "before "  # prefix of a role: a list of items that precede the row's o
 SAMPLE = 1000  # cells examined to decide whether text holds lists
 MOST = 0.9  # share of them that must be lists
 CARRIED_ON = 0.9, 10  # minimum share and number of rows to count as a growing history
-ENCLOSED = r"^\s*[\[({].*[,\s].*[\])}]\s*$"  # a list in brackets
+ENCLOSED = r"^\s*[\[({][^\[\](){}]*[\])}]\s*$"  # a list in brackets
 TEXTS = pl.List(pl.String)
 
 
@@ -72,7 +72,8 @@ def split(batch: Batch, roles: list[str]) -> Batch:
     for role in roles:
         cells = batch.frame[role].drop_nulls()
         enclosed = cells.filter(cells.str.contains(ENCLOSED))
-        if len(enclosed) and len(enclosed) >= MOST * len(cells.filter(cells.str.strip_chars() != "")):
+        told = len(cells.filter(cells.str.strip_chars() != ""))
+        if enclosed.str.contains(r"\S[,\s]+\S").any() and len(enclosed) >= MOST * told:
             raise UserError(
                 f"{batch.file}: lists in brackets, as {short(enclosed[0])}, where a .inter has the words of a list "
                 "between spaces: write it as 1 2 3"

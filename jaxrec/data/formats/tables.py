@@ -16,7 +16,7 @@ from jaxrec.system.errors import UserError
 HEAD = 1 << 20  # maximum bytes of the first lines
 SPAN = 100  # maximum lines of a quoted field
 #: first line that tells Excel the separator; programs that read it as a row write more of it, one a column
-EXCEL = re.compile(r'"?sep=(?:([^":])\1*|:)"?', re.IGNORECASE)
+EXCEL = re.compile(r'"?sep=(?:([^":])\1*|:)?"?', re.IGNORECASE)
 LONG = "::"  # two-character separator, replaced by UNIT for reading
 UNIT = "\x1f"
 
@@ -48,7 +48,7 @@ def first_lines(file: File, encoding: str = "utf-8") -> list[str]:
 
 def names_separator(line: str) -> str:
     """Returns the separator that a first line tells Excel, as `sep=;` does; "" if it tells none."""
-    return found[1] or ":" if (found := EXCEL.fullmatch(line)) else ""
+    return (line.strip('"')[4:5] or ",") if EXCEL.fullmatch(line) else ""
 
 
 def quoted(separator: str, quote: str = '"') -> bool:

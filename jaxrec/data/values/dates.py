@@ -25,7 +25,24 @@ MONTHS = {name: f"{number:02}" for number, name in enumerate(NAMES, 1)}
 ENDINGS = (
     *("uary", "uar", "uari", "vier", "eiro", "ruary", "ruar", "ruari", "rero", "braio", "ch", "s", "zo", "t", "il"),
     *("ile", "ilie", "o", "e", "i", "io", "ho", "y", "ust", "ustus", "tember", "tembre", "tiembre", "tembro", "ober"),
-    *("obre", "ubre", "ember", "embre", "iembre", "embro", "embrie"),
+    *(
+        "obre",
+        "ubre",
+        "ember",
+        "embre",
+        "iembre",
+        "embro",
+        "embrie",
+        "ombrie",
+        "v",
+        "r",
+        "ruarie",
+        "tie",
+        "ts",
+        "ca",
+        "ec",
+    ),
+    *("zec", "et", "ill", "ij", "usti", "usts", "usztus", "tembrie", "tembar", "tembris", "embar", "embris"),
 )
 MONTH = rf"({'|'.join(MONTHS)})(?:{'|'.join(ENDINGS)})?\.?"
 SPACE = r"[\x{a0}\x{202f}]", " "  # spaces that keep a line together, as before PM

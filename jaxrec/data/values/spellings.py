@@ -46,7 +46,7 @@ THOUSANDS = (
 #: a number that is kept from a workbook as a formula of a text, or by an apostrophe: ="007", '007
 TOLD = r"^(?:=\"([^\"]*)\"|'([0-9]+))$"
 #: what `as_seen` may change
-ODD = r"[^\x21-\x7e]|^\+[0-9]|^-0+$|^[-+]?[0-9]{1,3}[,'.][0-9]{2,3}|^=\"|^'[0-9]"
+ODD = r"[^\x21-\x7e]|^\+[0-9]|^-0+$|^[-+]?[0-9]{1,3}(?:[,'][0-9]{2,3}|(?:\.[0-9]{3}){2,}$)|^=\"|^'[0-9]"
 #: an id of which a person doesn't see all: blanks at its ends, or other ones than a space within
 UNSEEN = r"^[\s\p{Z}\p{Cf}]|[\s\p{Z}\p{Cf}]$|[\u00a0\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\ufeff]"
 

@@ -264,7 +264,7 @@ class SoftmaxOptions(LossOptions):
     #: whether a target is compared to the other items that its user has in training too (keep) or, as ranking leaves
     #: them out, to all but them (exclude)
     seen: str = among("keep", "exclude")
-    label_smoothing: float = key(below_one, 0.0)  #: share of a target's weight that all items get alike
+    label_smoothing: float = key(below_one, 0.0)  #: share of a target's weight that is spread evenly over all items
     #: whether a GPU computes it by hand-written kernels that keep no scores in memory; other devices by chunks anyway
     fused: bool = False
 

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import resource
 import zipfile
 from pathlib import Path
 
@@ -197,6 +198,18 @@ def test_a_zip_that_holds_a_name_twice_is_refused(tmp_path):
             archive.writestr("a.csv", f"user,item\n1,{item}\n1,5\n")
     with pytest.raises(UserError, match=r"holds a\.csv 2 times: unzip it"):
         read(tmp_path / "a.zip")
+
+
+def test_zips_are_closed_while_others_are_read(tmp_path):
+    for number in range(60):
+        with zipfile.ZipFile(tmp_path / f"{number:02}.zip", "w") as archive:
+            archive.writestr("log.csv", f"user,item\n{number},1\n{number},2\n")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 40, limits[1]))
+        assert len(read(tmp_path).items) == 120
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_zip_is_opened_once(tmp_path, monkeypatch):

@@ -135,6 +135,15 @@ def test_a_list_of_recbole_in_brackets_is_refused(tmp_path, form):
         read(tmp_path / "a.inter")
 
 
+def test_growing_lists_in_brackets_are_refused_and_words_in_brackets_are_words(tmp_path):
+    text = "session_id:token\titem_id_list:token_seq\titem_id:token\n"
+    (tmp_path / "a.inter").write_text(f"{text}1\t[1]\t2\n1\t[1 2]\t3\n1\t[1 2 3]\t4\n")
+    with pytest.raises(UserError, match="lists in brackets"):
+        read(tmp_path / "a.inter")
+    (tmp_path / "b.inter").write_text(f"{text}1\t(a) x (b)\ty\n2\t(b) y (a)\tx\n")
+    assert sorted(read(tmp_path / "b.inter").catalogue.ids.tolist()) == ["(a)", "(b)", "x", "y"]
+
+
 def test_a_list_of_recbole_under_another_name_is_refused_and_the_cures_read_it(tmp_path):
     text = "session_id:token\titem_list:token_seq\titem_id:token\ttags:token_seq\n1\t1 2 3\t4\tx y\n2\t2 4\t1\tz\n"
     (path := tmp_path / "seq.inter").write_text(text)

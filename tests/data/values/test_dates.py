@@ -55,9 +55,22 @@ def test_halves_of_a_day_are_read_however_they_are_written(wanted, half, gap):
     assert Dates(f"%Y-%m-%d %I:%M:%S{gap and ' '}%p").read(written).to_list() == [micro(wanted)]
 
 
-@pytest.mark.parametrize("written", ["1 janvier 2020", "1 Januar 2020", "1 jan. 2020", "January 1, 2020"])
-def test_names_of_months_that_begin_as_in_english_are_read(written):
-    assert Dates().read(pl.Series([written])).to_list() == [micro(datetime.datetime(2020, 1, 1))]
+MONTHS = {
+    "English": "January February March April May June July August September October November December",
+    "short": "Jan. Feb. Mar. Apr. May. Jun. Jul. Aug. Sept. Oct. Nov. Dec.",
+    "German": "Januar Februar - April - Juni Juli August September - November -",
+    "French": "janvier - mars - - - - - septembre octobre novembre -",
+    "Swedish": "januari februari mars april - juni juli augusti september - november december",
+    "Spanish": "- - marzo - mayo junio julio - septiembre octubre noviembre -",
+    "Romanian": "- februarie martie aprilie - - - august septembrie octombrie - decembrie",
+}
+
+
+@pytest.mark.parametrize("language", MONTHS)
+def test_names_of_months_that_begin_as_in_english_are_read(language):
+    for month, name in enumerate(MONTHS[language].split(), 1):
+        if name != "-":
+            assert Dates().read(pl.Series([f"3 {name} 2020"])).to_list() == [micro(datetime.datetime(2020, month, 3))]
 
 
 @pytest.mark.parametrize(

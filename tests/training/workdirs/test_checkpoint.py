@@ -4,7 +4,7 @@ import contextlib
 import logging
 import random
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -100,9 +100,12 @@ def test_trainings_side_by_side_save_at_once_each_its_own(tmp_path):
             for step in range(1, 6):
                 checkpoints.save(step, jax.device_put(state(step), replicated(jax.devices()[:1])), {"step": step})
 
-    with ThreadPoolExecutor(4) as threads:
-        for done in [threads.submit(train, tmp_path / str(number)) for number in range(8)]:
-            done.result(timeout=60)
+    threads = [threading.Thread(target=train, args=(tmp_path / str(number),), daemon=True) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "it waits for another's folder"
     for number in range(8):
         with contextlib.closing(Checkpoints(tmp_path / str(number), read_only=True)) as checkpoints:
             restored, _ = checkpoints.restore(checkpoints.latest(), abstract(state(0), replicated(jax.devices()[:1])))

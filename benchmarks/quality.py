@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from benchmarks import record
-from jaxrec.config.parsing import to_dict
+from jaxrec.config.parsing import from_dict, to_dict
 from jaxrec.data import sources, splits
 from jaxrec.evaluation import evaluator
 from jaxrec.evaluation.baselines import COUNTED
@@ -44,7 +44,8 @@ def trained(paths, protocol, published, note, before=None):
             | result
         )
     made = to_dict(kept) | {"dataset": Path(kept.dataset).name}
-    if before and {**before["training"], "seed": 0} != {**made, "seed": 0}:
+    now = lambda training: to_dict(from_dict(training | {"seed": 0}))  # with the keys that came since
+    if before and now(before["training"]) != now(made):
         raise SystemExit("these workdirs are of another configuration than the result: leave --more out")
     if len({run["seed"] for run in runs}) < len(runs):
         raise SystemExit("two runs have the same seed: leave one of them, or --more, out")

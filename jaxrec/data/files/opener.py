@@ -74,7 +74,7 @@ class _Streams:
             except (OSError, lzma.LZMAError) as error:
                 if self._is_first:
                     raise
-                raise lzma.LZMAError(f"after its end it goes on by what is no such file: {error}") from None
+                raise lzma.LZMAError(f"what follows its end is not another stream: {error}") from None
             if data:
                 return data
 

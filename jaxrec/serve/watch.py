@@ -118,9 +118,16 @@ def reload(
 
 def compile_all(recommender: Recommender, k: int, batch: int) -> None:
     """Compiles the programs for up to `batch` histories at once."""
-    for most in (k, *_fewer(k)):
-        for rows in _sizes(recommender, batch):
+    for _ in _compiled(recommender, k, batch):
+        pass
+
+
+def _compiled(recommender, k, batch):
+    """Compiles, and yields a number of histories once all is compiled that so many need at once: 1, 2, 4, …"""
+    for rows in (1 << power for power in range(min(batch, recommender.engine.rows).bit_length())):
+        for most in (k, BEST) if k > BEST else (k,):  # what answers k answers fewer too, but slower
             recommender.engine.compile(rows, min(most, recommender.engine.items))
+        yield rows
 
 
 def begin(recommender: Recommender, k: int) -> None:
@@ -137,24 +144,9 @@ def begin(recommender: Recommender, k: int) -> None:
 
 
 def warm(batcher: Batcher, k: int, batch: int) -> None:
-    """Compiles larger batches, and raises the batch size as they become ready."""
-    recommender = batcher.recommender
-    for rows in _sizes(recommender, batch):
-        recommender.engine.compile(rows, min(k, recommender.engine.items))
+    """Compiles for larger batches, and raises the batch size as all that one needs is compiled."""
+    for rows in _compiled(batcher.recommender, k, batch):
         batcher.size = rows
-    for most in _fewer(k):  # what answers k answers fewer too, but slower
-        for rows in _sizes(recommender, batch):
-            recommender.engine.compile(rows, min(most, recommender.engine.items))
-
-
-def _fewer(k):
-    """Returns the numbers of items below k that have a program of their own."""
-    return [BEST] if k > BEST else []
-
-
-def _sizes(recommender, batch):
-    """Returns the powers of two up to the maximum number of histories per call."""
-    return [1 << power for power in range(min(batch, recommender.engine.rows).bit_length())]
 
 
 def check(recommender: Recommender) -> None:

@@ -5,12 +5,14 @@ import os
 import shutil
 import sys
 import threading
+from types import SimpleNamespace as Namespace
 
 import jax
 import pytest
 
 import jaxrec
 from jaxrec.inference import stock
+from jaxrec.inference.engine import BEST
 from jaxrec.inference.queries import Query
 from jaxrec.inference.stock import NewItem
 from jaxrec.serve import watch
@@ -120,6 +122,15 @@ def test_it_looks_again_when_it_can(clock, seen, folder, monkeypatch, fault, cap
     seen.watcher.look()
     assert seen.watcher.told() == {"looked": 0.0, "loading": None, "refused": None}
     assert seen.taken == [2] and not seen.watcher.late
+
+
+def test_batches_grow_when_all_that_they_need_is_compiled():
+    compiled, engine, batcher = [], Namespace(rows=64, items=500), Namespace(size=1)
+    engine.compile = lambda rows, k: compiled.append((rows, k, batcher.size))
+    batcher.recommender = Namespace(engine=engine)
+    watch.warm(batcher, 1000, 5)
+    assert compiled == [(1, 500, 1), (1, BEST, 1), (2, 500, 1), (2, BEST, 1), (4, 500, 2), (4, BEST, 2)]
+    assert batcher.size == 4
 
 
 def test_what_takes_long_to_load_is_not_late_before_its_time_nor_after(clock, seen, folder, monkeypatch):

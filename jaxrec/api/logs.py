@@ -187,6 +187,8 @@ def prepare(
     with folders.spilling(Path(output or "."), budget, stage) as store:
         interactions, before = sources.load_steps(source, reading | {"store": store})
         warned = {user for user, _ in _warn(interactions, note)}
+        for line in summary.padding(interactions):
+            note(line)
         stage("filtering")
         whole = interactions
         interactions, steps = filters.apply(interactions, options, store)

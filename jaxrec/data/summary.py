@@ -73,6 +73,35 @@ def warning(user: str, share: float, users: int) -> str:
     )
 
 
+def padding(data: Interactions) -> list[str]:
+    """Returns a warning about an item that seems to fill histories up to one length, as 0 does in [5, 8, 0, 0].
+
+    All users have as many rows, and it is in runs of several lengths at the ends of histories, or at their beginnings,
+    and nowhere else.
+    """
+    length, uneven = divmod(len(data.items), len(data.users) or 1)
+    if uneven or length < 3 or (np.diff(data.offsets) != length).any():
+        return []
+    found = []
+    for step in (1, -1):
+        of_all = lambda step=step: (block.data.items.reshape(-1, length)[:, ::step] for block in blocks.of(data))
+        item = int(np.bincount(np.concatenate([items[:, 0] for items in of_all()])).argmax())
+        runs, rows = [], 0
+        for items in of_all():
+            other = items != item
+            runs.append(np.where(other.any(1), other.argmax(1), length))
+            rows += other.size - np.count_nonzero(other)
+        runs = np.concatenate(runs)
+        if rows == runs.sum() and len(np.unique(runs[runs > 0])) > 1:
+            found.append((rows, str(data.catalogue.ids[item - 1])))
+    return [
+        f"warning: every history has {length:,} rows, and item {shown(id)} is in {rows:,} of them, all at one end: it "
+        f"is read as an item like others. Where it only fills them up, leave it out: --only COLUMN!={id} with the "
+        "items' column, or a file without it"
+        for rows, id in sorted(found)[-1:]
+    ]
+
+
 def _repeats(data: Interactions) -> dict[str, int]:
     """Returns the number of rows with an item that the user had before, and of those at the same time."""
     pair = np.repeat(np.arange(len(data.users)) * (len(data.catalogue.ids) + 1), np.diff(data.offsets))

@@ -70,3 +70,27 @@ def test_users_with_too_many_rows_are_found_in_a_crowd():
     rest = filters.select(data, np.append(np.ones(2_022, bool), np.zeros(40, bool)))
     assert summary.heavy(rest) == [("NA", 22 / 2_022)]
     assert summary.heavy(from_sequences([[1, 2]] * 999 + [[1] * 400])) == []
+
+
+histories = st.lists(st.lists(st.integers(2, 9), min_size=1, max_size=6, unique=True), min_size=3, max_size=8)
+
+
+@given(histories, st.booleans())
+def test_an_item_that_fills_histories_up_is_told_of(histories, first):
+    most, fill = max(map(len, histories)), lambda each, length: [1] * (length - len(each))
+    full = lambda length: [(fill(each, length) + each) if first else (each + fill(each, length)) for each in histories]
+    lengths = len({len(each) for each in histories if len(each) < most + 3})
+    told = summary.padding(from_sequences(full(most + 3)))
+    assert len(told) == (lengths > 1)
+    for line in told:
+        rows = sum(most + 3 - len(each) for each in histories)
+        assert f"every history has {most + 3} rows, and item 1 is in {rows} of them" in line and "!=1 " in line
+
+
+@given(histories)
+def test_an_item_that_is_elsewhere_too_or_histories_of_all_lengths_are_no_filling(histories):
+    most = max(map(len, histories)) + 3
+    full = [each + [1] * (most - len(each)) for each in histories]
+    full[0] = [2, 1, *full[0][2:-1], 3]
+    assert summary.padding(from_sequences(full)) == []
+    assert summary.padding(from_sequences([*full, [2]])) == []

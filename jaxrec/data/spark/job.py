@@ -133,6 +133,8 @@ def prepare(
             stage("writing")
             for user, share in summary.heavy(found):
                 note(summary.warning(user, share, len(found.users)))
+            for line in summary.padding(found):
+                note(line)
             meta = prepared.meta_of(
                 name,
                 options,

@@ -63,10 +63,12 @@ def _gap(events):
     """Doublings of the seconds since the history's event before, from 1; 0 at its first event."""
     times = np.asarray(events.times)
     known = times != UNKNOWN
-    seconds = np.diff(np.where(known, times, 0), prepend=0) // SECOND
-    number = np.minimum(np.floor(np.log2(1 + np.maximum(seconds, 0))).astype(np.int32) + 1, GAPS)
+    shown = np.where(known, times, 0)
+    seconds = np.maximum(shown[1:] - shown[:-1], 0) // SECOND
+    number = np.zeros(len(times), np.int32)
+    number[1:] = np.where(known[1:] & known[:-1], np.minimum(np.floor(np.log2(1 + seconds)) + 1, GAPS), 0)
     number[_starts(events)] = 0
-    return np.where(known & np.roll(known, 1), number, 0)
+    return number
 
 
 def _starts(events):

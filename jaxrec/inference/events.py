@@ -63,34 +63,41 @@ def context_of(
     """
     if not kinds:
         return None
-    columns = [kind.removeprefix(context.USER) for kind in kinds if kind.startswith(context.USER)]
-    known = {name: (users or {}).get(name, 0) for name in columns}
+    asked, steady = context.is_asked(kinds), context.is_steady(kinds)
     at = np.arange(length) if places is None else np.asarray(places, np.int64)
     of_all = None if times is None else _times(times, length, which)
-    moment = np.array([_now(now, of_all, which)], np.int64)
+    moment = _now(now, of_all, which)
     parted, unsaid = (None, None) if sessions is None else _sessions(sessions, length, which, at)
-    of_known = lambda numbers: None if numbers is None else numbers[at]
+    asks = bool(asked.any() and len(at) > 0)  # then the time of asking is that of one more event
+    count = len(at) + asks
+    if of_all is None and asks and moment != context.UNKNOWN:
+        of_all = np.full(length, context.UNKNOWN)
+
+    def of_known(numbers, unknown):
+        if numbers is None or not asks:
+            return None if numbers is None else numbers[at]
+        return np.append(numbers[at], np.array([unknown], numbers.dtype))
+
+    columns = [kind.removeprefix(context.USER) for kind in kinds if kind.startswith(context.USER)]
     given = context.Events(
-        np.array([0, len(at)]),
-        times=of_known(of_all),
-        weights=of_known(None if weights is None else _weights(weights, length, which)),
+        np.array([0, count]),
+        times=of_known(of_all, moment),
+        weights=of_known(None if weights is None else _weights(weights, length, which), np.nan),
         sessions=parted,
         zone=zone,
-        types=of_known(types),
-        items=of_known(items),
+        types=of_known(types, 0),
+        items=of_known(items, 0),
         topics=topics,
-        users={name: np.full(len(at), number) for name, number in known.items()},
+        users={name: np.full(count, (users or {}).get(name, 0)) for name in columns},
     )
-    found, asked = context.partly(given, kinds, masks=masks > 0), context.is_asked(kinds)
+    numbers = context.partly(given, kinds, masks=masks > 0)
+    has_slot = masks > 0 and len(at) > 0 and (asked | steady).any()
+    found = np.zeros((len(at) + masks * has_slot, len(kinds)), numbers.dtype)
+    found[: len(at)] = numbers[: len(at)]
     if "session" in kinds and unsaid is not None:
         found[unsaid, list(kinds).index("session")] = 0
-    steady = context.is_steady(kinds)
-    if not (asked.any() or (masks and steady.any())) or not len(at):
-        return found
-    last = np.full(1, context.UNKNOWN) if given.times is None else given.times[-1:]
-    found = np.pad(found, ((0, masks), (0, 0)))
-    found[-1, steady] = found[0, steady]
-    found[-1] = np.where(asked, context.asked_at(kinds, last, moment, zone)[0], found[-1])
+    if has_slot:
+        found[-1] = np.where(steady, numbers[0], np.where(asked, numbers[-1], 0))
     return found
 
 

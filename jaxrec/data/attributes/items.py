@@ -105,13 +105,11 @@ def given(
 
 
 def _as_integers(file: File | str, about: pl.DataFrame, role: str) -> pl.DataFrame:
-    """Reads ids such as 1.0, as pandas writes integer columns with gaps, and 001 as integers, without spaces around."""
+    """Reads float ids such as 1.0, as pandas writes integer columns with gaps, as integers, without spaces around."""
     ids = about[ID].str.strip_chars().str.replace(r"^(-?[0-9]{1,15})\.0*$", "${1}")
     if (twice := ids.is_duplicated()).any():
         ways = some(map(repr, about[ID].filter(ids == ids.filter(twice)[0])))
         raise UserError(f"{file}: {role} {ids.filter(twice)[0]} has two rows, as {ways}: keep one")
-    padded = ids.str.replace(r"^(-?)0+([0-9]{1,15})$", "${1}${2}")
-    ids = ids if padded.is_duplicated().any() else padded  # where there is 1 too, 001 is no item of the log
     return about.with_columns(ids)
 
 

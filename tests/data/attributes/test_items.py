@@ -308,12 +308,3 @@ def test_ids_as_floats_are_the_integers_of_the_log(tmp_path):
     write(tmp_path, "about.csv", "item,title\n1.0,One\n1,Uno\n")
     with pytest.raises(UserError, match=r"about\.csv: item 1 has two rows, as '1\.0', '1': keep one"):
         read(log, items=str(table))
-
-
-def test_padded_ids_are_the_integers_of_the_log_unless_these_are_there_too(tmp_path):
-    log = write(tmp_path, "log.csv", "user,item,time\n1,007,7\n1,100,8\n").path
-    titles = lambda: read(log, items=str(table), ids="integer").catalogue.about["title"].to_list()
-    table = write(tmp_path, "about.csv", "item,title\n007,Seven\n100,Hundred\n").path
-    assert titles() == ["Seven", "Hundred"]
-    write(tmp_path, "about.csv", "item,title\n007,Bond\n7,Seven\n100,Hundred\n")
-    assert titles() == ["Seven", "Hundred"]

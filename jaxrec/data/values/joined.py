@@ -15,6 +15,7 @@ ENTRIES = rf"^\s*\[\s*{ENTRY}(?:\s*,\s*{ENTRY})+\s*,?\s*\]\s*$"  # several, as J
 LISTED = 0.9  # minimum share of rows that have a user, or a value, of their own
 BRACKETED = 0.9  # minimum share of values that are in brackets, to be lists
 MULTIPLE = 0.5  # minimum share of values with several parts
+PLAIN = r"^[A-Za-z]*[0-9]+(?:-[0-9]+)?$"  # a part that is a number, perhaps with letters before it: N19976, N10447-1
 NUMBERED = 0.9  # minimum share of parts that look like ids: short, with a digit
 RECURRING = 0.5  # minimum share of parts that occur in several values
 LONGEST = 40  # characters of a part that looks like an id
@@ -28,7 +29,8 @@ def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str,
     """Returns a value that looks like a history, and whether its parts look like ids; None if the items don't.
 
     Ids have digits, so that titles are none; words count only in square brackets, or where a comma, semicolon or | lies
-    between, and each user has one row: they may be genres. One list as Python or JSON writes it is enough.
+    between, and each user has one row: they may be genres. One list as Python or JSON writes it is enough. Where values
+    come again, as a history does in each of a user's rows, they are histories if they have several lengths.
 
     Args:
         values: distinct items as text; those that are plain numbers may be missing.
@@ -49,8 +51,7 @@ def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str,
     if len(lists := ends.filter(ends.str.replace(NAMED, "${1}").str.contains(ENTRIES))):
         return lists[0], True
     alone = owners >= LISTED * rows
-    if not (alone or count >= LISTED * rows):
-        return None
+    once = alone or count >= LISTED * rows
     looked = values.head(SAMPLE)
     bare = looked.str.replace(NAMED, "${1}")
     inner = bare.str.strip_chars(BRACKETS)
@@ -63,11 +64,11 @@ def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str,
     if bracketed.sum() >= BRACKETED * len(looked) and len(lists) > MULTIPLE * len(looked):
         return lists[0], True
     values, inner, parts = (each.filter(several) for each in (looked, inner, parts))
+    differ = parts.list.len().n_unique() > 1
     found = parts.list.unique().explode()
     recurring = found.is_duplicated().sum() >= RECURRING * len(found)
     ids = (found.str.contains("[0-9]") & (found.str.len_chars() <= LONGEST)).sum() >= NUMBERED * len(found)
-    uneven = parts.list.len().n_unique() > 1 and found.str.contains("^[0-9]+$").all()
-    if ids and (recurring or uneven):
+    if ids and (once or differ) and (recurring or (differ and found.str.contains(PLAIN).all())):
         return values[0], True
     listed = inner.str.contains(r"[,;|]") & ~inner.str.contains(r"[^\s,;|]\s+[^\s,;|]")
     return (values[0], False) if alone and recurring and listed.sum() >= NUMBERED * len(listed) else None

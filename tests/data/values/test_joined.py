@@ -166,3 +166,16 @@ def test_text_in_brackets_is_known_by_the_plural_of_a_name(tmp_path, header, gap
     (tmp_path / "a.csv").write_text(f'user,item,{header}\n1,5,"[1, 2]"\n2,6,"[3]"\n')
     assert len(read(tmp_path / "a.csv", say=said.append).items) == 2
     assert f"; {header} is not read: --item {header} takes its lists for histories" in said[0]
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 40), min_size=2, max_size=8, unique=True), min_size=6, max_size=20),
+    st.sampled_from(GAPS),
+    st.sampled_from(["{}", "N{}", "N{}-1"]),
+    st.integers(2, 4),
+)
+def test_histories_that_each_row_of_a_user_repeats_are_refused(histories, gap, id, times):
+    values = [gap.join(id.format(item) for item in items) for items in histories]
+    distinct = pl.Series(values).unique(maintain_order=True)
+    found = example(distinct, len(distinct), rows=times * len(values), owners=len(values))
+    assert (found is not None and found[1]) == (len({*map(len, histories)}) > 1)

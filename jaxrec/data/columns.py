@@ -1,5 +1,6 @@
 """Chooses the columns of user, item, time, weight and session, by the person's names or by common names."""
 
+import re
 import shlex
 import unicodedata
 from collections.abc import Sequence
@@ -74,6 +75,18 @@ def is_time(name: str) -> bool:
     return plain(name) in KNOWN["time"].split()
 
 
+def sounds_like_time(name: str) -> int:
+    """Returns 1 if a name speaks of times, -1 if it speaks of ids, else 0.
+
+    >>> [sounds_like_time(name) for name in ("RATING_TIME", "clicked_at", "session_start", "RATING_ID")]
+    [1, 1, 0, -1]
+    """
+    words = re.split("[^a-z]+", re.sub("([a-z])([A-Z])", r"\1_\2", seen(name)).lower())
+    if any(word in ("at", "on", "ts") or "time" in word or "date" in word or "stamp" in word for word in words):
+        return 1
+    return -1 if words[-1] in ("id", "uid", "key", "hash") else 0
+
+
 def are_numbers(given: dict[str, str]) -> bool:
     """Returns whether the columns are given by number; `given` as for `choose`."""
     said = [name for name in given.values() if name]
@@ -83,6 +96,25 @@ def are_numbers(given: dict[str, str]) -> bool:
 def are_counted(names: Sequence[str]) -> bool:
     """Returns whether the columns are called 0, 1, 2 and so on, as pandas calls those without names."""
     return len(names) > 1 and list(names) == [str(number) for number in range(len(names))]
+
+
+def numbered(count: int) -> list[str]:
+    """Returns the names of the columns of a table without a header.
+
+    >>> numbered(2)
+    ['column 1', 'column 2']
+    """
+    return [f"column {number}" for number in range(1, count + 1)]
+
+
+def flag_of(name: str) -> str:
+    """Returns a column as a flag of prepare.py takes it: by its name, or the number that stands for one.
+
+    >>> flag_of("column 2"), flag_of("the film")
+    ('2', "'the film'")
+    """
+    stem, _, number = name.partition(" ")
+    return number if stem == "column" and number.isdecimal() else shlex.quote(name)
 
 
 def number_of(text: str, names: list[str]) -> int | None:
@@ -143,7 +175,7 @@ def choose(
             taken = [names[at] for at in chosen.values() if any(plain(names[at]) in KNOWN[r].split() for r in roles)]
             hint = f" ({some(taken)} is taken by another)" if taken else ""
             if not any(map(known, names)):
-                hint = "; if these are no names but the first row, number them: --user 1 --item 2"
+                hint = "; if these are no names but the first row, number them, as --user 1 --item 2"
             if are_counted(names):
                 hint = ", as --user 0 --item 1 where these are their names" + hint
             raise UserError(
@@ -188,25 +220,26 @@ def _may_be(role: str, name: str) -> bool:
     return plain(name) in KNOWN[role].split()
 
 
-def refuse_order(names: list[str], number: int, where: object, forms: str | None) -> None:
-    """Raises UserError: no column is recognised as the time by name, but this one contains times.
+def refuse_order(names: list[str], numbers: list[int], where: object, forms: str | None) -> None:
+    """Raises UserError: no column is recognised as the time by name, but these contain times.
 
     Args:
         names: the column names.
-        number: index of the column with times.
+        numbers: indices of the columns with times, the likeliest first.
         where: the table, for messages.
         forms: of its dates, if they need --time-format; None if they can be read without, "" if they can't be read.
     """
-    name = names[number]
-    named = number + 1 if name == f"column {number + 1}" else shlex.quote(name)
-    take = f"take it with --time {named}"
+    name, *others = (names[number] for number in numbers)
+    take = f"take it with --time {flag_of(name)}"
     if forms:
         take += f" --time-format {forms}, as its dates are written"
     elif forms is not None:
         take = f"write its dates like 2014-04-01T03:00:00Z and {take}"
+    also = f", as {'do' if len(others) > 1 else 'does'} {some(others)}" if others else ""
+    another = " (or another of them)" if others else ""
     raise UserError(
-        f"{where}: no column is known as the time by its name, but {name} reads as times: {take}, or the order of "
-        f"the file with --time {NONE} (to prepare.py)"
+        f"{where}: no column is known as the time by its name, but {name} reads as times{also}: {take}{another}, or "
+        f"the order of the file with --time {NONE} (to prepare.py)"
     )
 
 

@@ -1,6 +1,7 @@
 """Tables of any format, by their columns and rows."""
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -18,7 +19,8 @@ from jaxrec.data.values.times import reads_as_clock, reads_as_days, reads_as_tim
 from jaxrec.system.errors import UserError
 
 NAMED = [role for role in ROLES if role not in cols.UNREAD]  # roles recognised by column names
-PARTS = {"year", "month", "day"}  # column names that form a time together
+#: words in the names of columns that form a date together -> the part
+PARTS = {"year": "year", "yyyy": "year", "month": "month", "mm": "month", "day": "day", "dd": "day"}
 CLOCKS = {"hour", "hr", "hourofday", "minute", "timeofday", "clock"}  # names of times of day, or of parts of them
 NOTHING = pl.Series([], dtype=pl.String)
 SAMPLE = 1000  # values examined to decide whether a column holds times
@@ -181,8 +183,10 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
     """Checks that no column of times is passed over: none is recognised, or one without its dates or times of day.
 
     Raises:
-        UserError: if there is one; names it.
+        UserError: if there is one; names it. So if the items are dates.
     """
+    if file in (given.files or [file])[:1]:  # other shards have the same columns
+        _check_item(given, file, table, chosen)
     if "time" in given.columns:
         return
     if "time" in chosen:
@@ -200,9 +204,30 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
         )
     parents = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
     others = [number for number, name in enumerate(names) if number not in chosen.values() and name not in parents]
-    for number, values in _first_values(table, chosen, others).items():
-        if (as_they_are := reads_as_times(values)) or looks_like_times(values):
-            cols.refuse_order(names, number, file, None if as_they_are else forms_of(values))
+    found = _first_values(table, chosen, others)
+    if timed := [number for number, values in found.items() if reads_as_times(values) or looks_like_times(values)]:
+        timed.sort(key=lambda number: (found[number].n_unique() < 2, -cols.sounds_like_time(names[number])))
+        first = found[timed[0]]
+        cols.refuse_order(names, timed, file, None if reads_as_times(first) else forms_of(first))
+
+
+def _check_item(given: Input, file: File | str, table: Table, chosen: dict[str, int]) -> None:
+    """Checks that the column of the items holds no dates; notes that its numbers may be times, where none are read.
+
+    Raises:
+        UserError: if it does, unless --ids text says that these are ids.
+    """
+    name = table.names[chosen["item"]]
+    values = _first_values(table, chosen, [chosen["item"]]).get(chosen["item"], NOTHING)
+    if given.ids == "text" or not (reads_as_times(values) or looks_like_times(values)):
+        return
+    cure = "name the items' column with --item"
+    cure += "" if "time" in chosen else f", and this one with --time {cols.flag_of(name)}"
+    if not (values.dtype.is_numeric() or values.cast(pl.Float64, strict=False).count()):
+        told = f"{file}: {name} is read as the item, and holds dates"
+        raise UserError(f"{told}: {cure}; if these are the items, say --ids text")
+    if "time" not in chosen:
+        given.say(f"{name}: its numbers, read as items, may be times: if they are, {cure}")
 
 
 def _check_clock(given: Input, file: File | str, table: Table, chosen: dict[str, int]) -> None:
@@ -273,8 +298,20 @@ def _finer(found: dict[int, pl.Series], time: int, form: str | None) -> int | No
 
 
 def _parts(names: list[str], chosen: dict[str, int]) -> list[str]:
-    """Returns the columns that aren't chosen and are named as parts of a date."""
-    return [name for number, name in enumerate(names) if number not in chosen.values() and cols.plain(name) in PARTS]
+    """Returns the columns that aren't chosen and are named as parts of a date, if these are of several kinds."""
+    free = [name for number, name in enumerate(names) if number not in chosen.values()]
+    kinds = {name: kind for name in free if (kind := _part(name))}
+    return list(kinds) if len({*kinds.values()}) > 1 else []
+
+
+def _part(name: str) -> str:
+    """Returns the part of a date that a name says by itself, or by its first or last word; "" if it says none.
+
+    >>> _part("Year"), _part("date_day"), _part("dd"), _part("birthday")
+    ('year', 'day', 'day', '')
+    """
+    words = re.split("[^a-z]+", cols.seen(name).lower())
+    return next((PARTS[word] for word in (words[-1], words[0]) if word in PARTS), "")
 
 
 def _first_values(table: Table, chosen: dict[str, int], numbers: list[int]) -> dict[int, pl.Series]:

@@ -222,3 +222,41 @@ def test_periods_of_pandas_are_refused_as_times_and_passed_over_elsewhere(tmp_pa
             read(log, columns={"time": name})
     frame[name] = frame[name].dt.to_timestamp()
     assert read(frame, columns={"time": name}).items.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_items_that_are_dates_are_refused_and_numbers_that_may_be_times_said(tmp_path, header):
+    path, named = tmp_path / "a.csv", "when" if header else "2"
+    names, columns = (
+        ("who,when,what\n", {"user": "who", "item": "when"}) if header else ("", {"user": "1", "item": "2"})
+    )
+    path.write_text(names + "u1,2014-04-01T03:00:00Z,7\nu1,2014-04-01T03:01:00Z,8\n")
+    with pytest.raises(
+        UserError, match=f"is read as the item, and holds dates: .* --item, and this one with --time {named}"
+    ):
+        read(path, columns=columns)
+    assert len(read(path, columns=columns, ids="text").catalogue.ids) == 2
+    path.write_text(names + f"u1,{START},7\nu1,{START + 60},8\n")
+    said = []
+    assert len(read(path, columns=columns, say=said.append).catalogue.ids) == 2
+    assert any("its numbers, read as items, may be times" in line for line in said)
+
+
+def test_of_several_columns_of_times_all_are_named_the_likeliest_first(tmp_path):
+    rows = [f"u{at},i{at % 3},{START + at},{START},{START + 7 * at}" for at in range(6)]
+    (tmp_path / "a.csv").write_text("\n".join(["who,item,rating_id,batch_ts,clicked_at", *rows]) + "\n")
+    with pytest.raises(
+        UserError, match="clicked_at reads as times, as do rating_id, batch_ts: take it with --time clicked_at"
+    ):
+        read(tmp_path / "a.csv", columns={"user": "who"})
+
+
+@pytest.mark.parametrize(
+    "names", ["year,month,day", "date_year,date_month,date_day", "order_year,order_month,x", "yyyy,mm,dd"]
+)
+def test_parts_of_a_date_are_known_by_a_word_of_their_names(tmp_path, names):
+    (tmp_path / "a.csv").write_text(f"user,item,{names}\n1,2,2014,4,1\n1,3,2014,5,1\n")
+    with pytest.raises(UserError, match="read as parts of one"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("user,item,pay_day,birth_day\n1,2,4,1\n1,3,5,1\n")
+    assert read(tmp_path / "a.csv").times is None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from jaxrec.data.files.text import File
 from jaxrec.data.formats import tables
 from jaxrec.data.formats.dialects import is_number, is_rating
+from jaxrec.data.values import forms
 
 SAMPLE = 1000  # lines examined
 LEAST = 3  # minimum number of lines below a header
@@ -15,6 +16,9 @@ DATE = re.compile(
     r"\d{4}[-/.]\d\d?[-/.]\d\d?([T ].*)?|\d\d?[-/.]\d\d?[-/.]\d{2,4}([T ,].*)?"
     r"|(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 )
+WRITTEN = re.compile(forms.LIKE)
+LEVELS = 20  # most different ratings
+ORDER = ("--user", "--item", "--weight", "--time")
 LISTS = 0.5  # minimum share of lines with a list beside the user
 MARKS = re.compile(r"(#|//|%)+")  # comment marks
 SINGLE_TABS = "awk -v OFS='\\t' '{$1=$1; print}'"
@@ -33,12 +37,30 @@ def as_table(file: File) -> tuple[str, bool] | None:
     clear = [is_like for is_like in (_is_moment, is_rating) if not _all(is_like, columns[1])]
     clear += [is_number] * (not any(map(is_number, columns[1])))
     looks = any(_all(is_like, values) for is_like in clear for values in columns[2:])
+    looks |= _all(_is_moment, columns[1]) and not any(any(map(_is_moment, values)) for values in columns[2:])
     said = _flags(columns, range(1, len(columns) + 1))
     if split is str.split:
         packed = "unpacking it, " * bool(file.member or not str(file.path).endswith(file.name))
         tabs = f"{packed}`{SINGLE_TABS} {shlex.quote(str(file))} >table.tsv`"
         return f"{tabs}, then `--input table.tsv --format table {said}`", looks
     return f"`--format table {said}`", looks
+
+
+def tabbed(file: File) -> str | None:
+    """Returns the command that reads lines as table rows which can't be histories; None for others.
+
+    They have as many tabs each, and between some of them nothing, or words with spaces between.
+    """
+    rows = [line.split("\t") for line in tables.first_lines(file)[:SAMPLE] if line.strip()]
+    if len(rows) < LEAST or len(rows[0]) < 3 or any(len(row) != len(rows[0]) for row in rows):
+        return None
+    if all(len(cell.split()) == 1 for row in rows for cell in row):
+        return None
+    names: Iterable = range(1, len(rows[0]) + 1)
+    if not any(map(is_number, rows[0])) and any(_all(is_number, column) for column in zip(*rows[1:], strict=True)):
+        names = map(shlex.quote, rows.pop(0))
+    full = [[cell.strip() for cell in row] for row in rows if all(map(str.strip, row))]
+    return f"`--format table {_flags(list(zip(*(full or rows), strict=True)), names)}`"
 
 
 def header_cure(file: File) -> str | None:
@@ -82,14 +104,23 @@ def _rows(file: File) -> tuple[list[list[str]], Callable | None]:
 
 
 def _flags(columns: list[tuple[str, ...]], names: Iterable) -> str:
-    """Returns the flags for the columns: user, item, and times and ratings, recognised by their values."""
-    names = list(names)
-    flags = {"--user": names[0], "--item": names[1]}
-    for name, values in list(zip(names, columns, strict=True))[2:]:
-        flag = "--time" if _all(_is_moment, values) else "--weight" if _all(is_number, values) else ""
-        if flag:
-            flags.setdefault(flag, name)
-    return " ".join(f"{flag} {name}" for flag, name in flags.items())
+    """Returns the flags for the columns: user, item, and times and ratings, recognised by their values.
+
+    The second column is the item unless it alone holds times, or holds dates; then another is, COLUMN if it may be one
+    of several.
+    """
+    names, rest = list(names), list(range(1, len(columns)))
+    times = [at for at in rest if _all(_is_moment, columns[at])]
+    if times[:1] == [1] and len(times) > 1 and _all(is_number, columns[1]):
+        times = times[1:]  # large numbers, with the times behind them
+    rest = [at for at in rest if at not in times[:1]]
+    chosen = {"--user": names[0], "--item": names[rest[0]] if rest[0] == 1 or len(rest) == 1 else "COLUMN"}
+    ratings = [at for at in rest[1:] if _all(is_rating, columns[at]) and len({*columns[at]}) <= LEVELS]
+    if rest[0] == 1 and (ratings or (len(rest) == 2 and _all(is_number, columns[rest[1]]))):
+        chosen["--weight"] = names[(ratings or rest[1:])[0]]
+    if times:
+        chosen["--time"] = names[times[0]]
+    return " ".join(f"{flag} {chosen[flag]}" for flag in ORDER if flag in chosen)
 
 
 def _all(is_like, values: Iterable[str]) -> bool:
@@ -98,4 +129,4 @@ def _all(is_like, values: Iterable[str]) -> bool:
 
 def _is_moment(text: str) -> bool:
     """Returns whether a text is a date, or a number of seconds (or milliseconds, ...) since 1970."""
-    return bool(DATE.fullmatch(text)) or (is_number(text) and MOMENT <= float(text) < 2.0**63)
+    return bool(DATE.fullmatch(text) or WRITTEN.match(text)) or (is_number(text) and MOMENT <= float(text) < 2.0**63)

@@ -15,6 +15,7 @@ The rules:
 """
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -32,6 +33,9 @@ from jaxrec.system.files import parse_json
 
 NAME = "sequences.txt"
 WIDEST = 50  # maximum columns of a table to recognise
+#: puts the item of a line of its own, 7:, before each of the lines below it
+ABOVE = """awk '/^[0-9]+:/ {split($0, item, ":"); next} {print item[1] "," $0}'"""
+NETFLIX = "then `--input log.csv --item 1 --user 2 --weight 3 --time 4`"
 
 
 def read(
@@ -54,6 +58,11 @@ def read(
         time_format: of interactions.csv beside it.
         asked: whether the person gave the format.
     """
+    if file.name != NAME and not asked and (command := lines.tabbed(file)):
+        line = tables.first_line(file)
+        fail(
+            file, 1, line, f"rows of a table, with cells that are empty or of several words: prepare it with {command}"
+        )
     users, tokens = Ids("user", kind, keep_na), Ids("item", kind, keep_na)
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
     for piece in pieces(file):
@@ -128,6 +137,9 @@ def _lines(file: File, piece, bad: BadRows, blank: list) -> pl.DataFrame:
         if row:
             commas = " (a comma or semicolon does not separate tokens: spaces and tabs do)"
             cure = "a user without an item: add the items or remove the line" + commas * bool(re.search("[,;]", row))
+            if re.fullmatch("[0-9]+:", row):
+                command = f"`{ABOVE} {shlex.quote(str(file))} >log.csv`"
+                cure = f"an item above its users, as in the Netflix Prize: {command} writes it before each, {NETFLIX}"
         bad.add(file, f"line {number}", row, cure)
     return frame.filter(pl.Series(~alone))
 

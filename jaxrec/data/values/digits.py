@@ -12,6 +12,7 @@ LIKELY = 0.95  # minimum share of a column's values that are of one kind
 COMPACT = ("%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%d%H%M%S%f")  # which could be times in some unit
 TURNED = ("%d%m%Y", "%m%d%Y")  # whose order as numbers is not that of the days
 SHORT = ("%d%m%y", "%m%d%y", "%y%m%d")  # which many small numbers could be
+YEARLESS = "%m%d"
 #: part of a form -> its digits, the least and the most it can be; %f is in milliseconds
 PARTS = {
     "Y": (4, 1995, 2100),

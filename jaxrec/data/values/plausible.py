@@ -102,6 +102,8 @@ class Plausible:
 
     def short(self) -> str:
         """Returns a note about small numbers that may be dates, as 251220; "" if they aren't."""
+        if self._likely([digits.YEARLESS]):
+            return "; if they are months and days, write the year before them, as 20250131"
         forms = " or ".join(f"'{form}'" for form in self._likely(digits.SHORT))
         return f"; if they are days, --time-format {forms} reads them" if forms else ""
 
@@ -153,7 +155,7 @@ def _day(micro: int) -> datetime.date:
 
 def _ranges() -> dict[str, tuple[int, int]]:
     """Returns {kind: (smallest, largest number)} of dates as numbers, and of ticks in YEARS."""
-    found = {form: digits.bounds(form) for form in (*digits.COMPACT, *digits.TURNED, *digits.SHORT)}
+    found = {form: digits.bounds(form) for form in (*digits.COMPACT, *digits.TURNED, *digits.SHORT, digits.YEARLESS)}
     epoch, second = datetime.datetime(1970, 1, 1), datetime.timedelta(seconds=1)
     since = [(datetime.datetime(year, 1, 1) - epoch) // second for year in (YEARS[0], YEARS[1] + 1)]
     for name, begin in TICKS.items():

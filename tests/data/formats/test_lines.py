@@ -76,3 +76,31 @@ def test_users_of_several_rows_are_told_of_the_table(tmp_path, format):
     with pytest.raises(UserError, match="with `--format table --user 1 --item 2 --weight 3 --time 4`; or join"):
         read(path, format)
     assert read(path, "table", {"user": "1", "item": "2", "weight": "3", "time": "4"}).weights.tolist() == [3, 4]
+
+
+ADVISED = {
+    "a time second": (
+        ["0 2010-10-19T23:55:27Z 30.2 -97.7 22847", "0 2010-10-18T22:17:43Z 30.2 -97.7 420315"],
+        "--item COLUMN --time 2",
+    ),
+    "a time second, one column left": (["u1 1412345678 i32", "u1 1412345699 i33"], "--item 3 --time 2"),
+    "numbers that are no weights": (["1 50 3000 17 881250949", "1 60 4000 12 881250950"], "--item 2 --time 5"),
+    "a rating behind another number": (["1 50 27 4 881250949", "1 60 19 5 881250950"], "--item 2 --weight 4 --time 5"),
+    "large ids before the time": (["1 1412345678 881250949", "1 1412345699 881250950"], "--item 2 --time 3"),
+}
+
+
+@pytest.mark.parametrize("lines, flags", ADVISED.values(), ids=ADVISED)
+def test_a_column_of_times_is_advised_as_no_item(tmp_path, lines, flags):
+    with pytest.raises(UserError) as caught:
+        read(put(tmp_path, lines, "\t"))
+    assert f"`--format table --user 1 {flags}`" in str(caught.value)
+
+
+@pytest.mark.parametrize("cell", ["", "Home (private)"])
+def test_lines_of_as_many_tabs_are_a_table_whatever_a_cell_holds(tmp_path, cell):
+    rows = ["7\tb1\tcafe\tTue Apr 03 18:00:09 +0000 2012", f"7\tb2\t{cell}\tTue Apr 03 18:00:25 +0000 2012"]
+    (tmp_path / "a.txt").write_text("".join(f"{row}\n" for row in [*rows, rows[0]]))
+    with pytest.raises(UserError, match=r"rows of a table.*`--format table --user 1 --item 2 --time 4`"):
+        read(tmp_path / "a.txt")
+    assert len(read(tmp_path / "a.txt", "table", {"user": "1", "item": "2", "time": "4"}).items) == 3

@@ -4,6 +4,8 @@ import gzip
 import itertools
 import json
 import re
+import shlex
+import subprocess
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -326,3 +328,16 @@ def test_training_sessions_are_told_by_stats(tmp_path):
     (tmp_path / "stats.json").write_text("{")
     with pytest.raises(UserError, match=r"stats\.json: not JSON \(.*: mend it, or remove it"):
         read(path)
+
+
+def test_items_above_their_users_are_written_before_each_by_the_cure(tmp_path):
+    path = tmp_path / "combined.txt"
+    path.write_text("1:\n7,3,2005-09-06\n8,5,2005-05-13\n2:\n7,4,2005-10-19\n")
+    with pytest.raises(UserError, match="an item above its users") as caught:
+        reading.read(path)
+    command, flags = (part for part in str(caught.value).split("`")[1:4:2])
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    words = shlex.split(flags)
+    columns = {flag[2:]: value for flag, value in zip(words[2::2], words[3::2], strict=True)}
+    data = reading.read(tmp_path / words[1], columns=columns)
+    assert data.users.tolist() == [7, 8] and data.catalogue.ids[data.items - 1].tolist() == [1, 2, 1]

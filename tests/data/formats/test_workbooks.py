@@ -135,7 +135,7 @@ def test_bad_rows_have_the_numbers_of_the_sheet(tmp_path):
 @pytest.mark.usefixtures("engine")
 def test_a_sheet_without_a_header_is_read_by_numbers(tmp_path):
     path = workbook(tmp_path / "a.xlsx", A=[[1, 5, 9], [1, 6, 8], [2, None, 7]])
-    with pytest.raises(UserError, match="number them: --user 1 --item 2"):
+    with pytest.raises(UserError, match="number them, as --user 1 --item 2"):
         read(path)
     columns = {"user": "1", "item": "2"}
     with pytest.raises(UserError, match=r"row 3: .*column 2 is empty"):

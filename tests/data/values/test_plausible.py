@@ -144,3 +144,11 @@ def test_a_column_without_a_known_name_is_found_though_its_dates_are_numbers(tmp
     with pytest.raises(UserError, match="--time-format '%Y%m%d%H%M'"):
         read(tmp_path / "a.csv", columns={"time": "moment"})
     assert read(tmp_path / "a.csv", columns={"time": "moment"}, time_format="%Y%m%d%H%M").items.tolist() == [1, 2]
+
+
+def test_months_and_days_without_a_year_are_no_dates_of_the_year_2000(tmp_path):
+    said, days = [], [511, 829, 1111, 1112, 1231, 101]
+    (tmp_path / "a.csv").write_text("user,item,time\n" + "".join(f"1,{at},{day}\n" for at, day in enumerate(days)))
+    assert read(tmp_path / "a.csv", say=said.append).relative
+    assert any("if they are months and days, write the year before them" in line for line in said)
+    assert not any("%y%m%d" in line for line in said)

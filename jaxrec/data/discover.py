@@ -4,13 +4,14 @@ import difflib
 import glob
 import itertools
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from jaxrec.config import registry
 from jaxrec.data import prepared
-from jaxrec.data.attributes import items
+from jaxrec.data.attributes import beside
 from jaxrec.data.files import walking
 from jaxrec.data.files.opener import Opener, Unreadable
 from jaxrec.data.files.text import MARK, File, shown, some
@@ -23,16 +24,17 @@ from jaxrec.system.files import expand, open_regular
 TEXT = (".csv", ".tsv")
 RATINGS = ("ratings.dat", "ratings.csv", "u.data")  # MovieLens files of ratings
 SIDE = (
-    *items.NAMES,
-    *(name.replace("item", "user") for name in items.NAMES),
+    *beside.NAMES,
+    *(name.replace("item", "user") for name in beside.NAMES),
     "stats.json",
     "meta.json",
-    *("state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"),  # of Hugging Face's data sets
+    *(columnar.STATE, "dataset_info.json", "dataset_infos.json", "dataset_dict.json"),  # of Hugging Face's data sets
 )  # files beside the interactions that hold none
 PROSE = (".md", ".rst", ".html", ".pdf")  # documents: never shards
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # first bytes of zips
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")  # zips that are a single document
 BLANK = 1 << 12  # bytes of white space from which on a file is not called empty
+CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")  # bytes that no text has
 READMES = ("readme", "license", "licence", "copying", "changelog", "notice")
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # a text file with one of them is a table
 
@@ -248,6 +250,7 @@ def _only(given: Path, files: list[File]) -> File:
 
 def _tables(given: Path, files: list[File], say, mixed: bool) -> list[File]:
     """Returns the files of a folder or zip that are tables, under any name."""
+    files = columnar.without_caches(files, say)
     known = lambda file: (
         file.suffix if file.suffix in (*columnar.SUFFIXES, *json_lines.SUFFIXES, *TEXT, *workbooks.SUFFIXES) else None
     )
@@ -292,14 +295,20 @@ def _looks_like(file: File) -> str | None:
         return None
     if (found := kind(file)) != "text":
         return found
-    try:
-        line = next(iter(tables.first_lines(file)), "")
-    except Unreadable:
-        raise
-    except UserError:  # not text
-        return None
+    line = _first_line(file)
     best = max(SEPARATORS, key=line.count)
     return f"text with {best!r}" if line.count(best) else None
+
+
+def _first_line(file: File) -> str:
+    """Returns the first line of text, also where it is not UTF-8, which reading it says; "" if it is no text."""
+    try:
+        return next(iter(tables.first_lines(file)), "")
+    except Unreadable:
+        raise
+    except UserError:
+        start = file.start(BLANK)
+        return "" if CONTROL.search(start) else start.partition(b"\n")[0].decode("latin-1")
 
 
 def _check_distinct(files: list[File]) -> None:

@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, strategies as st
 from trees import HEADER, KINDS, LOG, ONE, TWO, parquet, rows, tree
@@ -267,3 +268,22 @@ def test_files_of_a_delta_table_are_refused_since_they_hold_removed_rows(tmp_pat
     tree(tmp_path / "lake" / "table", files)
     with pytest.raises(UserError, match=r"Delta table.*whose files hold removed rows too: name the table's folder"):
         read(tmp_path / "lake" / name)
+
+
+def test_a_shard_that_is_not_utf_8_is_refused_under_any_name(tmp_path):
+    (tmp_path / "part1.dat").write_bytes("user;item;place\n1;5;Caf\u00e9\n".encode("latin-1"))
+    (tmp_path / "part2.dat").write_text("user;item;place\n1;6;Bar\n")
+    (tmp_path / "picture.bin").write_bytes(b"\x89PNG\r\n\x1a\n;;\x00\x00")
+    with pytest.raises(UserError, match=r"part1\.dat, line 2: .*not UTF-8 text: .*iconv"):
+        read(tmp_path)
+
+
+def test_caches_beside_a_saved_data_set_are_left_out_and_said(tmp_path):
+    said, frame = [], pl.DataFrame({"user": [1, 1, 2], "item": [5, 6, 5]})
+    for name in ("data-00000-of-00001.arrow", "cache-1a2b.arrow"):
+        frame.write_ipc(tmp_path / name)
+    (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}')
+    assert len(read(tmp_path, say=said.append).items) == 3
+    assert "not read: cache-1a2b.arrow: not of the data that state.json names" in said
+    (tmp_path / "state.json").write_text('{"epoch": 3}')  # another program's
+    assert len(read(tmp_path).items) == 6

@@ -4,7 +4,6 @@ Columns keep their names and types. A text column becomes integers, floats, bool
 Titles remain text, and so do ids, which are matched with the log's by their printed form.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from jaxrec.data import columns as cols
-from jaxrec.data.attributes import embeddings
+from jaxrec.data.attributes import beside, embeddings
 from jaxrec.data.files.text import File, fail, pieces, short, some
 from jaxrec.data.formats import arrow, columnar, fields, json_lines
 from jaxrec.data.formats.tables import LONG
@@ -25,7 +24,6 @@ from jaxrec.data.values.nested import is_opaque
 from jaxrec.data.values.typed import EXACT, typed
 from jaxrec.system.errors import UserError
 
-NAMES = ("items.csv", "items.tsv", "items.parquet", "items.jsonl")  # item tables beside a log; text also as .gz
 ROWS = 1 << 16  # text rows converted at once
 #: escape of a lone UTF-16 surrogate, which a JSON reader would replace by another character
 LONE = re.compile(rb"\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..", re.IGNORECASE)
@@ -67,7 +65,7 @@ def described(
     Raises:
         UserError: if the table is missing, damaged, or has none of the log's items; or two tables lie beside the log.
     """
-    file = None if arrow.is_frame(path) else _named(path) if path else None if path == "" else beside(log, folder)
+    file = None if arrow.is_frame(path) else _named(path) if path else None if path == "" else beside.table(log, folder)
     if file is None and not arrow.is_frame(path):
         return interactions
     file, about = given(file or path, interactions.catalogue, column)
@@ -113,40 +111,8 @@ def _as_integers(file: File | str, about: pl.DataFrame, role: str) -> pl.DataFra
     return about.with_columns(ids)
 
 
-def beside(log: list[File], folder: str, role: str = "item") -> File | None:
-    """Returns the table of items, or users, in the given folder, the log's common folder, or beside the log's files.
-
-    Raises:
-        UserError: if there are two in a folder, or several of the log's folders have different ones.
-    """
-    places, names = [], [name.replace("item", role) for name in NAMES]
-    if Path(folder).expanduser().is_dir():
-        places.append(File(Path(folder).expanduser() / log[0].path.name))
-    if len(log) > 1 and not log[0].member:
-        places.append(File(Path(os.path.commonpath([file.path.parent for file in log])) / log[0].path.name))
-    own = {(file.path.parent, file.member.rpartition("/")[0]): file for file in reversed(log)}  # one a folder
-    for group in (*([place] for place in places), [*reversed(own.values())]):
-        found = [each for place in group for name in names if (each := place.beside(name)) and each not in log]
-        if len(found) > 1 and (len(group) == 1 or not _are_same(found)):
-            what = f"{'two' if len(found) == 2 else f'{len(found):,}'} tables of {role}s"
-            cure = "remove one" if len(group) == 1 else f"join them into one for it; --{role}s '' leaves all alone"
-            raise UserError(f"{some(found, 3)}: {what}: name one with prepare's --{role}s, or {cure}")
-        if found:
-            return found[0]
-    return None
-
-
-def _are_same(files: list[File]) -> bool:
-    """Returns whether files have the same content."""
-    contents = set()
-    for file in files:
-        with file.open() as stream:
-            contents.add(hashlib.file_digest(stream, "sha256").digest())
-    return len(contents) == 1
-
-
 def table(file: File, column: str | None = None, role: str = "item") -> pl.DataFrame:
-    """Reads a table of items: Parquet, Arrow, JSON lines or RecBole's .item, by file name; otherwise text with header.
+    """Reads a table of items: Parquet, Arrow, JSON lines or RecBole's form, by file name; else text with a header.
 
     Args:
         file: the file.
@@ -167,8 +133,8 @@ def _rows(file: File, column: str | None, role: str) -> pl.DataFrame:
         return _columnar(file, column, role)
     if file.suffix in json_lines.SUFFIXES:
         return _json_lines(file, column, role)
-    if file.suffix == ".item":
-        return recbole(file, column)
+    if file.suffix in (".item", ".user"):
+        return _recbole(file, column, role)
     rows = fields.of_csv(file)
     _, header = next(rows)
     return _frame(file, header, _key(file, header, column, role), rows, role)
@@ -182,6 +148,9 @@ def looked_over(file: File | str, about: pl.DataFrame, say: Callable[[str], None
     if nameless := [name for name in about.columns if not name.strip()]:
         say(f"{file}: columns without a name are left out: {len(nameless)}; name them to use them")
         about = about.drop(nameless)
+    if bare := [name for name, dtype in about.schema.items() if _is_bare(dtype)]:
+        say(f"{file}: columns of empty records are left out: {some(bare)}")
+        about = about.drop(bare)
     if isinstance(file, str) or file.suffix in (*columnar.SUFFIXES, *json_lines.SUFFIXES):
         return about
     found = [values.filter(values.str.contains("\n")) for values in about.select(pl.col(pl.String))]
@@ -192,6 +161,13 @@ def looked_over(file: File | str, about: pl.DataFrame, say: Callable[[str], None
             'were swallowed: write such fields as """Heroes" for "Heroes'
         )
     return about
+
+
+def _is_bare(dtype: Any) -> bool:
+    """Returns whether a type is, or contains, records without a field, which Parquet cannot hold."""
+    if isinstance(dtype, pl.Struct):
+        return not dtype.fields or any(_is_bare(field.dtype) for field in dtype.fields)
+    return isinstance(dtype, pl.List | pl.Array) and _is_bare(dtype.inner)
 
 
 def _said(about: pl.DataFrame) -> Iterator[str]:
@@ -226,6 +202,10 @@ def _json_lines(file: File, column: str | None, role: str) -> pl.DataFrame:
         row = text.split(b"\n")[line].decode()
         fail(file, line + 1, row, f"{half[0].decode()} is half a character: write the text as UTF-8")
     try:
+        text = json_lines.as_json(text) if text.startswith((b"{'", b"{u'")) else text
+    except ValueError as error:
+        raise UserError(f"{file}: not JSON lines, nor Python's ({error}): mend it") from None
+    try:
         frame = pl.read_ndjson(text, infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
         why = str(error).strip().partition("\n")[0][:120]
@@ -249,12 +229,12 @@ def _with_ids(file: File | str, frame: pl.DataFrame, key: int, role: str) -> pl.
     return frame
 
 
-def recbole(file: File, column: str | None = None) -> pl.DataFrame:
-    """Reads RecBole's .item: tab-separated with a typed header; the genres' words become "A|B"."""
+def _recbole(file: File, column: str | None, role: str) -> pl.DataFrame:
+    """Reads RecBole's .item or .user: tab-separated with a typed header; the genres' words become "A|B"."""
     rows = fields.split(file, "\t")
     _, header = next(rows)
     names = [name.partition(":")[0] for name in header]
-    frame = _frame(file, names, _key(file, names, column), rows)
+    frame = _frame(file, names, _key(file, names, column, role), rows, role)
     listed = [
         each
         for each, kind in zip(frame.columns, header, strict=True)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxrec.data.attributes import features, items
+from jaxrec.data.attributes import beside, features, items
 from jaxrec.data.files.text import short, some
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import ID, Catalogue, Interactions, UserColumns
@@ -65,7 +65,7 @@ def described(interactions: Interactions, given: Input) -> Interactions:
     column = given.columns.get("user")
     own = Catalogue(interactions.users)
     try:
-        table = items.beside(given.files, given.name, "user") if path is None else path
+        table = beside.table(given.files, given.name, "user") if path is None else path
         if table is None:
             return interactions
         name, about = items.given(table, own, column, "user")

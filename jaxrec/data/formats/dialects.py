@@ -62,12 +62,12 @@ def find(file: File, given: dict[str, str], separator: str | None = None, quote:
     _check_lists(file, names, separator)
     numbered = cols.are_numbers(given)
     called = "0" in given.values() and cols.are_counted(names)
-    header = not numbered or called or any(map(cols.known, names))
+    header = not numbered or called or _names_columns(names, lines, separator, quote)
     if header:
         _check_names(file, lines, names, separator, quote, given, before=1 if told else 0)
     else:
         _check_headless(file, lines, separator, quote, given)
-        names = [f"column {number}" for number in range(1, len(names) + 1)]
+        names = cols.numbered(len(names))
     return Dialect(separator, quote, names, header, before=1 if told else 0, first=lines[0])
 
 
@@ -212,6 +212,13 @@ def _check_lists(file: File, names: list[str], separator: str) -> None:
             tabs = "" if separator == "\t" else "separate its columns by tabs, and "
             cure = f"{tabs}prepare each such file alone, with --format recbole"
             raise UserError(f"{file}: {name} holds lists of items, as RecBole writes them: {cure}")
+
+
+def _names_columns(names: list[str], lines: list[str], separator: str, quote: str) -> bool:
+    """Returns whether a first row has a common name of a column, which is no value of that column in the rows below."""
+    below = [tables.fields(line, separator, quote) for line in lines[1:]]
+    values = lambda at: (row[at] for row in below if at < len(row))
+    return any(cols.known(name) and name not in values(at) for at, name in enumerate(names))
 
 
 def _check_headless(file: File, lines: list[str], separator: str, quote: str, given: dict[str, str]) -> None:

@@ -46,6 +46,8 @@ def schema(file: File) -> dict[str, pl.DataType]:
         cure = "JSON lines are expected, an object a line"
         if line.startswith("["):
             cure += "; this is one list: `jq -c '.[]'` makes lines of it"
+        elif line.strip() == "{":
+            cure += "; if this is one object over several lines, `jq -c '.NAME[]'` makes lines of its list NAME"
         raise UserError(f"{file}, line 1: {short(line)}: {error}: {cure}") from None
     return nested.shape(_first_objects(file))
 
@@ -143,6 +145,22 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def as_json(text: bytes) -> bytes:
+    """Returns lines that may be Python dict literals, as in some old dumps, as lines of JSON.
+
+    >>> as_json(b"{'id': 7, 'title': None}\\n")
+    b'{"id": 7, "title": null}\\n'
+
+    Raises:
+        ValueError: if a line is neither.
+    """
+    try:
+        found = [json.dumps(ast.literal_eval(line)) for line in text.decode().splitlines() if line.strip()]
+    except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    return "".join(f"{line}\n" for line in found).encode()
 
 
 def _object(line: str, once: bool = False) -> dict:

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import replace
 
 from jaxrec.data import columns as cols, tabular
+from jaxrec.data.discover import kind
 from jaxrec.data.files.text import File, some
 from jaxrec.data.formats import partitions
 from jaxrec.data.given import Input
@@ -13,12 +14,13 @@ from jaxrec.data.log import Log
 from jaxrec.data.reader import ROWS, ReaderEntry, described, finished
 from jaxrec.system.errors import UserError
 
+LACKING = 1 / 3  # share of the keys that objects of another table lack
 LOOKED = 100  # files looked at for one that is a log
 
 
 def read(given: Input) -> Interactions:
     """Reads a table, as a single file or as shards of one kind."""
-    log, relative = None, False
+    log, relative, widths, first = None, False, {}, []
     given = replace(given, say=functools.cache(given.say))  # shards give the same notes
     if len(given.files) > 1:
         given.say(f"{len(given.files)} files: {some(file.below for file in given.files)}")
@@ -28,9 +30,13 @@ def read(given: Input) -> Interactions:
         if len(given.files) > 1 and not {*names} - {*file.keys}:
             given.say(f"not read: {file.below}: it has no columns")
             continue
+        _check_width(widths, file, names)
         chosen = _of_first(given, file, table) if log is None else _as_before(log, given, file, table)
         tabular.check_order(given, file, table, chosen)
+        if log is not None:
+            _check_header(given, file, names, first)
         if log is None:
+            first = names
             lists = tabular.unread_lists(table, chosen)
             given.say(cols.said(names, chosen, given.columns) + partitions.said(file) + lists)
             log = given.log({role: names[number] for role, number in chosen.items()})
@@ -44,6 +50,43 @@ def read(given: Input) -> Interactions:
     if log is None:
         raise UserError(f"{given.name}: no file of it has columns: put interactions there")
     return described(given, finished(given, log, relative), log.columns["item"])
+
+
+def _check_width(widths: dict[int, File], file: File, names: list[str]) -> None:
+    """Checks that shards without headers, whose columns are numbered, have as many as those before. Adds this one's.
+
+    Raises:
+        UserError: if it has others.
+    """
+    if names[:1] == cols.numbered(1):
+        widths.setdefault(len(names), file)
+    if len(widths) > 1:
+        (width, before), (other, _) = widths.items()
+        raise UserError(
+            f"{file}: without a header, and with {other} columns, where {before} has {width}: numbers don't name the "
+            "same ones in both: put headers above them, or, if it is no part of the log, take it out"
+        )
+
+
+def _check_header(given: Input, file: File, names: list[str], first: list[str]) -> None:
+    """Checks that a shard is a part of the log: that it doesn't have other columns in the place of some of the first's.
+
+    Objects may lack some keys. Where the format is given, it is only said.
+
+    Raises:
+        UserError: if it has.
+    """
+    plain = lambda names: {*map(cols.plain, names)}
+    lacks = [name for name in first if cols.plain(name) not in plain(names)]
+    more = [name for name in names if cols.plain(name) not in plain(first)]
+    if not (lacks and more) or (kind(file) == "json" and len(lacks) < LACKING * len(first)):
+        return
+    told = f"{file}: has {some(more)}, and not {some(lacks)}, as {given.files[0]} has"
+    if given.format is not None:
+        given.say(f"{told}; both are read as one log")
+        return
+    cure = f"--input {shlex.quote(str(given.files[0]))}" if not file.member else "unzip it, and name the log"
+    raise UserError(f"{told}: if it is another table, {cure}; to read them as one log, say --format table")
 
 
 def _of_first(given: Input, file: File, table: tabular.Table) -> dict[str, int]:
@@ -85,8 +128,11 @@ def _as_before(log: Log, given: Input, file: File, table: tabular.Table) -> dict
 
 def _cure(given: Input, file: File, log: File, names: list[str]) -> str:
     """Returns what to do about a file that lies beside a log and has other columns."""
-    if file.member or len(given.files) > 2:
+    if file.member:
         return "rename its columns as there, or, if it is no part of the log, take it out"
+    if len(given.files) > 2:
+        alone = f"--input {shlex.quote(str(log))} where that is all of it"
+        return f"rename its columns as there, or, if it is no part of the log, take it out, or {alone}"
     known = (*cols.KNOWN["item"].split(), "id")
     items = f" --items {shlex.quote(str(file))}" if any(cols.plain(name) in known for name in names) else ""
     return f"rename its columns as there, or, if it is no part of the log, --input {shlex.quote(str(log))}{items}"

@@ -214,3 +214,11 @@ def test_a_long_quoted_field_is_no_traceback(tmp_path):
         assert len(read(path).items) == 4
     except UserError as error:
         assert re.search("line 2", str(error))
+
+
+def test_a_first_row_with_a_value_that_is_a_common_name_is_no_header(tmp_path):
+    (tmp_path / "a.csv").write_text("u1,i1,item,1400000000\nu1,i2,user,1400000001\nu2,i1,item,1400000002\n")
+    columns = {"user": "1", "item": "2", "time": "4"}
+    assert len(read(tmp_path / "a.csv", columns=columns).items) == 3
+    (tmp_path / "a.csv").write_text("who,what,item,when\nu1,i2,a,1400000001\nu2,i1,b,1400000002\n")
+    assert len(read(tmp_path / "a.csv", columns=columns).items) == 2

@@ -1,0 +1,62 @@
+"""What shards of a table are: parts of one log, not tables that lie beside it."""
+
+import json
+
+import pytest
+
+from jaxrec import cli
+from jaxrec.data.reading import read
+from jaxrec.system.errors import UserError
+
+RATINGS = "userId,movieId,rating,timestamp\n1,5,3,1300000000\n1,6,4,1300000001\n2,5,4,1300000002\n"
+TAGS = "userId,movieId,tag,timestamp\n1,7,fun,1300000003\n"
+REVIEWS = [
+    {"user_id": user, "business_id": item, "stars": 3, "text": "good", "useful": 0} for user, item in ["ab", "ac", "bb"]
+]
+TIPS = [{"user_id": "a", "business_id": "d", "text": "go", "compliments": 0}]
+
+
+def lines(objects):
+    return "".join(f"{json.dumps(each)}\n" for each in objects)
+
+
+@pytest.mark.parametrize("name", ["csv", "jsonl"])
+def test_another_table_beside_the_log_is_no_shard_unless_that_is_said(tmp_path, name, capsys):
+    log, other = (RATINGS, TAGS) if name == "csv" else (lines(REVIEWS), lines(TIPS))
+    (tmp_path / f"a.{name}").write_text(log)
+    (tmp_path / f"b.{name}").write_text(other)
+    argv = ["prepare", "--input", str(tmp_path), "--output", str(tmp_path / "out")]
+    assert cli.main(argv) == 2
+    said = capsys.readouterr().err
+    lacks = "has tag, and not rating" if name == "csv" else "has compliments, and not stars, useful"
+    assert f"b.{name}: {lacks}, as" in said and f"--input {tmp_path}/a.{name}; to read them as one log, say" in said
+    assert len(read(tmp_path / f"a.{name}").items) == 3
+    said = []
+    assert len(read(tmp_path, "table", say=said.append).items) == 4
+    assert any("both are read as one log" in line for line in said)
+
+
+def test_shards_may_lack_columns_or_have_more_and_objects_both(tmp_path):
+    (tmp_path / "a.csv").write_text(RATINGS)
+    (tmp_path / "b.csv").write_text("userId,movieId,timestamp\n1,7,1300000003\n")
+    (tmp_path / "c.csv").write_text("userId,movieId,rating,timestamp,page\n1,8,3,1300000004,x\n")
+    assert len(read(tmp_path).items) == 5
+    for path in tmp_path.iterdir():
+        path.unlink()
+    (tmp_path / "a.jsonl").write_text(lines(REVIEWS))
+    few = [{name: value for name, value in REVIEWS[0].items() if name != "text"} | {"cool": 1}]
+    (tmp_path / "b.jsonl").write_text(lines(few))
+    assert len(read(tmp_path).items) == 4
+
+
+@pytest.mark.parametrize("second", ["1\t7\n", "9\t1\t7\t5\n"])
+def test_shards_without_headers_have_as_many_columns(tmp_path, second):
+    (tmp_path / "a.tsv").write_text("1\t5\t3\n1\t6\t4\n")
+    (tmp_path / "b.tsv").write_text("1\t6\t4\n")
+    columns = {"user": "1", "item": "2", "time": "none"}
+    assert len(read(tmp_path, columns=columns).items) == 3
+    (tmp_path / "c.tsv").write_text(second)
+    with pytest.raises(
+        UserError, match=rf"c\.tsv: without a header, and with {second.count(chr(9)) + 1} columns, where"
+    ):
+        read(tmp_path, columns=columns)

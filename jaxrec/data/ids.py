@@ -18,7 +18,7 @@ The rules:
 
 import bisect
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NoReturn
 
 import numpy as np
@@ -38,6 +38,14 @@ CURES = "--ids integer takes 1.0 for 1, where every value is exact; --ids text t
 VARIANTS = "programs write numbers and blanks in several ways"
 
 
+def otherwise(role: str, roles: Collection[str]) -> str:
+    """Returns what else may be done where ids of a role are missing, of a log with these roles; "" if nothing."""
+    cures = {"user": "--user none reads the rows by session", "session": "--session none reads them without sessions"}
+    if "user" in roles and "session" in roles:
+        return cures.get(role, "")
+    return "--user names another column, if that has them" if role == "user" else ""
+
+
 class Ids:
     """A column's ids, numbered from 0 in order of appearance: small integers by a table, others interned by polars.
 
@@ -45,10 +53,12 @@ class Ids:
         name: the column, for messages.
         kind: "", "integer" or "text".
         keep_na: whether the words of MISSING are ids.
+        cure: what else to do where an id is missing, for messages.
     """
 
-    def __init__(self, name: str, kind: str = "", keep_na: bool = False):
+    def __init__(self, name: str, kind: str = "", keep_na: bool = False, cure: str = ""):
         self.name, self.kind, self.keep_na = name, kind, keep_na
+        self._cure = f"; {cure}" if cure else ""
         self.count = 0
         self.whole = False  # whether floats were read as integers
         self._integer = False  # whether there are numbers, for --ids integer
@@ -82,7 +92,7 @@ class Ids:
             raise UserError(f"{file}: column {self.name} holds {values.dtype}: an id is an integer or a string")
         if values.dtype.is_integer():
             self._integer = True
-            return values, [(values.is_null(), f"{self.name} is empty")]
+            return values, [(values.is_null(), self._empty)]
         try:
             text = values.cast(pl.String)
         except pl.exceptions.PolarsError:
@@ -91,13 +101,18 @@ class Ids:
             raise UserError(f"{file}: column {self.name} holds bytes that are not UTF-8: write it as text")
         return self._from_text(text)
 
+    @property
+    def _empty(self):
+        return f"{self.name} is empty{self._cure}"
+
     def _from_text(self, text: pl.Series) -> tuple[pl.Series, list[tuple[pl.Series, str]]]:
         numbers = text.cast(pl.Int64, strict=False).null_count() == 0
         bare = text if self.keep_na or numbers else text.str.strip_chars()
-        wrong = [((bare == "").fill_null(True), f"{self.name} is empty")]
+        wrong = [((bare == "").fill_null(True), self._empty)]
         if not self.keep_na:
             missing = bare.is_in(MISSING).fill_null(False)
-            wrong.append((missing, f"{self.name} is a missing value: --keep-na-ids takes such words as ids"))
+            told = f"{self.name} is a missing value: --keep-na-ids takes such words as ids"
+            wrong.append((missing, f"{told}{self._cure}"))
         if self.kind == "integer" and not self._integer:
             good = text.filter(~pl.Series(np.any([mask.to_numpy() for mask, _ in wrong], axis=0)))
             self._integer = as_seen(good).str.contains(f"{INTEGER}|{FLOAT}").any()
@@ -110,7 +125,7 @@ class Ids:
     def _from_reals(self, values: pl.Series, file, place) -> tuple[pl.Series, list[tuple[pl.Series, str]]]:
         if values.dtype.is_float():
             values = values.fill_nan(None)
-        missing = (values.is_null(), f"{self.name} is empty")
+        missing = (values.is_null(), self._empty)
         if self.kind == "text":
             text = text_of(values)
             return values.cast(pl.String) if text is None else text, [missing]

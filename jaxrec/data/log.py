@@ -9,7 +9,7 @@ import polars as pl
 
 from jaxrec.data import event_types
 from jaxrec.data.files.text import EXAMPLES, BadRows, shown
-from jaxrec.data.ids import Ids
+from jaxrec.data.ids import Ids, otherwise
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions, Types
 from jaxrec.data.ordering import NewestFirst
 from jaxrec.data.storage.ragged import distinct, stable_order
@@ -52,7 +52,7 @@ class Log:
     ):
         self.columns, self.bad, self.rows, self.store = columns, bad, 0, store
         roles = [role for role in ("user", "item", "session") if role in columns]
-        self.ids = {role: Ids(columns[role], ids, keep_na_ids) for role in roles}
+        self.ids = {role: Ids(columns[role], ids, keep_na_ids, otherwise(role, roles)) for role in roles}
         self.codes = {role: store.parts(role) for role in self.ids}
         self.times = Times(columns["time"], time_format, store.parts("time")) if "time" in columns else None
         self.weights = store.parts("weight")

@@ -301,3 +301,17 @@ def test_bytes_are_no_text_even_where_they_could_be():
     ids = pl.Series([bytes(15) + b"a", bytes(15) + b"b"])  # UUIDs, as pyarrow has them
     with pytest.raises(UserError, match="column what holds bytes that are not UTF-8: write it as text"):
         Ids("what").clean(ids, "f")
+
+
+@pytest.mark.parametrize(
+    "missing, cure",
+    [("user", "--user none reads the rows by session"), ("session", "--session none reads them without")],
+)
+def test_where_users_or_sessions_are_missing_the_other_is_proposed_and_reads_all(tmp_path, missing, cure):
+    path = tmp_path / "a.csv"
+    rows = [{"user": f"u{at % 2}", "session": f"s{at % 3}", "item": f"i{at}"} for at in range(6)]
+    rows[2][missing] = ""
+    pl.DataFrame(rows).write_csv(path)
+    with pytest.raises(UserError, match=f"{missing} is empty; {cure}"):
+        read(path)
+    assert len(read(path, columns={missing: ""}).items) == 6

@@ -26,6 +26,7 @@ def read(given: Input) -> Interactions:
     if not (header := any(map(cols.known, names))):
         names = ["user", "movieId", "rating", "timestamp"]
     chosen = cols.choose(names, {}, file)
+    given.say(cols.said(names, chosen))
     log = given.log({role: names[at] for role, at in chosen.items()})
     options = {"header": header, "quote": given.quote, "odd": given.odd}
     given.collect(log, file, names, chosen, partial(tables.delimited, file, separator, len(names), **options))

@@ -1,7 +1,6 @@
-"""Reads RecBole's .inter, with the .item beside it."""
+"""Reads RecBole's .inter, with the .item and the .user beside it."""
 
 from jaxrec.data import columns as cols, tabular
-from jaxrec.data.attributes import items
 from jaxrec.data.files.text import File, short, some
 from jaxrec.data.formats import dialects, histories, tables
 from jaxrec.data.given import Input
@@ -11,7 +10,7 @@ from jaxrec.system.errors import UserError
 
 
 def read(given: Input) -> Interactions:
-    """Reads RecBole's .inter, with the .item of the same name beside it."""
+    """Reads RecBole's .inter, with the .item and the .user of the same name beside it."""
     (file,) = given.files
     line = tables.first_line(file)
     if ":" not in line:
@@ -26,12 +25,7 @@ def read(given: Input) -> Interactions:
     table = tabular.Table(names, lists, rows, rows)
     tabular.check_order(given, file, table, chosen)
     given.collect(log, file, names, chosen, table.batches)
-    interactions = finished(given, log)
-    beside = file.beside(file.name.removesuffix(".inter") + ".item")
-    if given.items is not None or beside is None:
-        return described(given, interactions, log.columns["item"])
-    _, about = items.given(beside, interactions.catalogue, log.columns["item"])
-    return items.describe(interactions, about, given.say)
+    return described(given, finished(given, log), log.columns["item"])
 
 
 def _check_lists(file: File, given: Input, names: list[str], kinds: list[str], chosen: dict[str, int]) -> None:

@@ -90,11 +90,11 @@ def test_titles_and_genres_are_found_by_many_names_and_keep_their_own(tmp_path, 
 @pytest.mark.parametrize("genres", ["genres", "genre", "class"])
 def test_the_words_of_recbole_s_genres_are_apart(tmp_path, genres):
     text = f"item_id:token\tmovie_title:token_seq\t{genres}:token_seq\n1\tToy Story\tAnimation Comedy\n\n2\tHeat\t\n"
-    found = items.recbole(write(tmp_path, "a.item", text))
+    found = items.table(write(tmp_path, "a.item", text))
     assert found.rows() == [("1", "Toy Story", "Animation|Comedy"), ("2", "Heat", "")]
     assert found.columns == ["id", "movie_title", genres]
     text = f"item_id:token\t{genres}:token\n1\tFilm Noir\n"
-    assert items.recbole(write(tmp_path, "a.item", text)).rows() == [("1", "Film Noir")]
+    assert items.table(write(tmp_path, "a.item", text)).rows() == [("1", "Film Noir")]
 
 
 VALUES = {  # of one kind each, as a CSV has them
@@ -246,7 +246,7 @@ def test_movielens_names_its_films(tmp_path, kind, zipped):
 )
 def test_a_broken_table_is_named_with_its_line(tmp_path, name, text, line, cure):
     file = write(tmp_path, name, text)
-    read = {"items.csv": items.table, "a.item": items.recbole, "u.item": items.movielens}[name]
+    read = {"items.csv": items.table, "a.item": items.table, "u.item": items.movielens}[name]
     with pytest.raises(UserError, match=rf"^{re.escape(str(file))}, line {line}: .*{re.escape(cure)}"):
         read(file)
 
@@ -308,3 +308,35 @@ def test_ids_as_floats_are_the_integers_of_the_log(tmp_path):
     write(tmp_path, "about.csv", "item,title\n1.0,One\n1,Uno\n")
     with pytest.raises(UserError, match=r"about\.csv: item 1 has two rows, as '1\.0', '1': keep one"):
         read(log, items=str(table))
+
+
+def test_dicts_of_python_are_read_as_json_is(tmp_path):
+    path = write(
+        tmp_path, "items.jsonl", "{'id': 'a', 'title': u'It\\'s', 'price': None}\n{'id': 'b', 'price': 2.5}\n"
+    ).path
+    assert items.table(File(path)).to_dict(as_series=False) == {
+        "id": ["a", "b"],
+        "title": ["It's", None],
+        "price": [None, 2.5],
+    }
+    path.write_text("{'id': open('a')}\n")
+    with pytest.raises(UserError, match=r"items\.jsonl: not JSON lines, nor Python's"):
+        items.table(File(path))
+
+
+def test_columns_of_empty_records_are_left_out_and_said(tmp_path):
+    said = []
+    log = write(tmp_path, "log.csv", "user,item\n1,a\n1,b\n").path
+    write(
+        tmp_path,
+        "items.jsonl",
+        '{"item": "a", "details": {}, "kind": "x"}\n{"item": "b", "details": {}, "kind": "y"}\n',
+    )
+    assert read(log, say=said.append).catalogue.about.columns == ["kind"]
+    assert any(line.endswith("items.jsonl: columns of empty records are left out: details") for line in said)
+
+
+def test_recbole_s_users_are_read_beside_the_log(tmp_path):
+    write(tmp_path, "a.user", "user_id:token\tage:token\n1\t24\n2\t\n")
+    found = read(write(tmp_path, "a.inter", "user_id:token\titem_id:token\n1\t5\n2\t6\n").path)
+    assert found.user_columns.about.to_dict(as_series=False) == {"age": [24, None]}

@@ -78,13 +78,28 @@ def is_time(name: str) -> bool:
 def sounds_like_time(name: str) -> int:
     """Returns 1 if a name speaks of times, -1 if it speaks of ids, else 0.
 
-    >>> [sounds_like_time(name) for name in ("RATING_TIME", "clicked_at", "session_start", "RATING_ID")]
+    >>> [sounds_like_time(name) for name in ("RATING_TIME", "clickedAt", "session_start", "RATING_ID")]
     [1, 1, 0, -1]
     """
-    words = re.split("[^a-z]+", re.sub("([a-z])([A-Z])", r"\1_\2", seen(name)).lower())
-    if any(word in ("at", "on", "ts") or "time" in word or "date" in word or "stamp" in word for word in words):
+    named = words(name)
+    if any(word in ("at", "on", "ts") or "time" in word or "date" in word or "stamp" in word for word in named):
         return 1
-    return -1 if words[-1] in ("id", "uid", "key", "hash") else 0
+    return -1 if named[-1] in ("id", "uid", "key", "hash") else 0
+
+
+def sounds_like_order(name: str) -> bool:
+    """Returns whether a name speaks of places in an order: timeframe, step, cart_position."""
+    return any(word in ("order", "sequence", "seq", "position", "step") or "time" in word for word in words(name))
+
+
+def words(name: str) -> list[str]:
+    """Returns the words of a name, in lower case; at least one.
+
+    >>> words("addToCart_order2")
+    ['add', 'to', 'cart', 'order']
+    """
+    apart = re.sub("([a-z])([A-Z])", r"\1_\2", seen(name)).lower()
+    return re.findall("[a-z]+", apart) or [apart]
 
 
 def are_numbers(given: dict[str, str]) -> bool:

@@ -1,7 +1,6 @@
 """Tables of any format, by their columns and rows."""
 
 import functools
-import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -278,6 +277,12 @@ def _check_hours(given: Input, file: File | str, names: list[str], found: dict[i
             "if it is when they were, join the two into one column (2024-01-31 23:59:00), and name that with --time"
         )
         given.say(f"{names[time]} holds days alone, and {clocks[0]}, which is not read, times of day: {joined}")
+        return
+    ordered = [at for at, values in found.items() if values.n_unique() > 1 and numbers(values)]
+    if places := [names[at] for at in ordered if cols.sounds_like_order(names[at])]:
+        cures = f"join the two into one column of numbers, or take --time {cols.flag_of(places[0])}"
+        told = f"{names[time]} holds days alone: if {places[0]}, which is not read, is the order within a day"
+        given.say(f"{told}, {cures} where no history is longer than a day")
 
 
 def _apart(found: dict[int, pl.Series], time: int, form: str | None) -> tuple[int | None, int | None]:
@@ -310,7 +315,7 @@ def _part(name: str) -> str:
     >>> _part("Year"), _part("date_day"), _part("dd"), _part("birthday")
     ('year', 'day', 'day', '')
     """
-    words = re.split("[^a-z]+", cols.seen(name).lower())
+    words = cols.words(name)
     return next((PARTS[word] for word in (words[-1], words[0]) if word in PARTS), "")
 
 

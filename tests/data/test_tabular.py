@@ -260,3 +260,13 @@ def test_parts_of_a_date_are_known_by_a_word_of_their_names(tmp_path, names):
         read(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("user,item,pay_day,birth_day\n1,2,4,1\n1,3,5,1\n")
     assert read(tmp_path / "a.csv").times is None
+
+
+def test_a_column_that_may_be_the_order_within_a_day_is_named(tmp_path):
+    rows = [f"s1,i{at},{900 - at},2016-05-09" for at in range(6)]
+    (tmp_path / "a.csv").write_text("\n".join(["sessionId,itemId,timeframe,eventdate", *rows]) + "\n")
+    said = []
+    read(tmp_path / "a.csv", say=said.append)
+    assert any("if timeframe, which is not read, is the order within a day" in line for line in said)
+    data = read(tmp_path / "a.csv", columns={"time": "timeframe"})
+    assert data.catalogue.ids[data.items - 1].tolist() == [f"i{at}" for at in reversed(range(6))]

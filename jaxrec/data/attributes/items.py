@@ -18,6 +18,7 @@ from jaxrec.data import columns as cols
 from jaxrec.data.attributes import beside, embeddings
 from jaxrec.data.files.text import File, fail, pieces, short, some
 from jaxrec.data.formats import arrow, columnar, fields, json_lines
+from jaxrec.data.formats.dialects import is_number
 from jaxrec.data.formats.tables import LONG
 from jaxrec.data.interactions import COUNT, GENRES, ID, TITLES, Catalogue, Interactions
 from jaxrec.data.values.nested import is_opaque
@@ -271,6 +272,8 @@ def _key(file: File | str, header: list[str], column: str | None = None, role: s
         where = file if isinstance(file, str) or file.suffix in columnar.SUFFIXES else f"{file}, line 1"
         missing = f"{column}, nor {role}_id" if column and column != f"{role}_id" else f"{role}_id"
         cure = f"rename the column of the {role} ids so, or prepare with --{role}s '', which leaves the table alone"
+        if any(map(is_number, header)):
+            cure = f"if the first row is no header, put one above it; otherwise {cure}"
         raise UserError(f"{where}: no column {missing}: there are {some(header, 30)}: {cure}")
     return found
 

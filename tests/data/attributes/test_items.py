@@ -310,6 +310,11 @@ def test_ids_as_floats_are_the_integers_of_the_log(tmp_path):
         read(log, items=str(table))
 
 
+def test_a_table_without_a_header_is_told_to_have_one(tmp_path):
+    with pytest.raises(UserError, match="there are 1, 24, M: if the first row is no header, put one above it"):
+        items.table(write(tmp_path, "users.csv", "1,24,M\n2,53,F\n"), role="user")
+
+
 def test_dicts_of_python_are_read_as_json_is(tmp_path):
     path = write(
         tmp_path, "items.jsonl", "{'id': 'a', 'title': u'It\\'s', 'price': None}\n{'id': 'b', 'price': 2.5}\n"

@@ -107,7 +107,10 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         help="table of users: countries, ages, ... (default: users.csv or similar next to it)",
     )
     parser.add_argument(
-        "--ids", default="", choices=["integer", "text"], help="integer: read 1.0 as 1; text: keep ids as written"
+        "--ids",
+        default="",
+        metavar="KIND",
+        help="integer: read 1.0 as 1; text: keep ids as written; of some columns: user=integer",
     )
     parser.add_argument(
         "--keep-na-ids", action="store_true", help="read NA, null, None and similar as ids, not as missing"

@@ -31,7 +31,6 @@ from jaxrec.data.values.nested import is_opaque
 from jaxrec.data.values.spellings import EXACT, FLOAT, INTEGER, MISSING, PADDED, ROUNDED, UNSEEN, as_seen, integers
 from jaxrec.system.errors import UserError
 
-KINDS = ("integer", "text")  # values of --ids
 WORD = 24  # bytes that a word takes beside its text
 TABLE = 1 << 26  # numbers below it use a lookup table
 CURES = "--ids integer takes 1.0 for 1, where every value is exact; --ids text takes ids as they stand"
@@ -119,7 +118,10 @@ class Ids:
             self.kind = "integer" if self._integer or not len(good) else ""
         if self.kind == "integer":
             text = integers(text)
-            wrong.append((text.is_null(), f"{self.name} is not exactly an integer: --ids text takes ids as they stand"))
+            told = f"{self.name} is not exactly an integer"
+            wrong.append(
+                (text.is_null(), f"{told}: --ids text takes ids as they stand, --ids item=text those of items")
+            )
         return text, wrong
 
     def _from_reals(self, values: pl.Series, file, place) -> tuple[pl.Series, list[tuple[pl.Series, str]]]:

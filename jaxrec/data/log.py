@@ -14,7 +14,7 @@ from jaxrec.data.interactions import Catalogue, Interactions, Sessions, Types
 from jaxrec.data.ordering import NewestFirst
 from jaxrec.data.storage.ragged import distinct, stable_order
 from jaxrec.data.storage.spill import MEMORY, Store
-from jaxrec.data.values import codes, joined
+from jaxrec.data.values import codes, joined, spellings
 from jaxrec.data.values.nested import is_opaque
 from jaxrec.data.values.times import COMMA, UNCOMMA, Times
 from jaxrec.system.errors import UserError
@@ -35,7 +35,7 @@ class Log:
     Args:
         columns: {role: column name} of the columns in every batch, for messages.
         bad: collects the rows that can't be used.
-        ids: as for `Ids`.
+        ids: as for `spellings.kind_of`.
         keep_na_ids: as for `Ids`.
         time_format: the strftime format of dates; None to detect it.
         store: where the rows are kept.
@@ -51,14 +51,14 @@ class Log:
         store: Store = MEMORY,
     ):
         self.columns, self.bad, self.rows, self.store = columns, bad, 0, store
-        roles = [role for role in ("user", "item", "session") if role in columns]
-        self.ids = {role: Ids(columns[role], ids, keep_na_ids, otherwise(role, roles)) for role in roles}
+        roles = [role for role in spellings.ROLES if role in columns]
+        made = lambda role: Ids(columns[role], spellings.kind_of(ids, role), keep_na_ids, otherwise(role, roles))
+        self.ids = {role: made(role) for role in roles}
         self.codes = {role: store.parts(role) for role in self.ids}
         self.times = Times(columns["time"], time_format, store.parts("time")) if "time" in columns else None
         self.weights = store.parts("weight")
-        self.types = None
-        if "type" in columns:
-            self.types = event_types.Column(columns["type"], store.parts("type"), keep_na_ids)
+        of_types = lambda: event_types.Column(columns["type"], store.parts("type"), keep_na_ids)
+        self.types = of_types() if "type" in columns else None
 
     def cleaned(self, batch: Batch) -> tuple[pl.DataFrame, list[tuple[pl.Series, str]]]:
         """Returns a batch in the form in which rows are kept, and (mask, reason) pairs for the rows that can't be used.

@@ -16,10 +16,10 @@ from jaxrec.data.files.text import BadRows, File, some
 from jaxrec.data.formats import arrow, dialects, workbooks
 from jaxrec.data.formats.only import Only
 from jaxrec.data.given import Input
-from jaxrec.data.ids import KINDS
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reader import ReaderEntry
 from jaxrec.data.storage.spill import MEMORY, Store
+from jaxrec.data.values.spellings import kind_of
 from jaxrec.system.errors import UserError
 
 QUOTES = {'"': '"', "none": ""}  # value of `--quote` -> the character
@@ -57,7 +57,7 @@ def read(
         users: path of a table of users, or an in-memory table; None for users.csv and the like beside the log.
         items: path of a table of item attributes, or an in-memory table; None for items.csv, .tsv, .parquet or .jsonl
             beside the log, or the format's own; "" for none.
-        ids: "integer" (1.0 is 1), "text" (as written), or "" for the rules of `data.ids`.
+        ids: "integer" (1.0 is 1), "text" (as written), "" for the rules of `data.ids`; of some: "user=integer".
         keep_na_ids: whether words for missing values, such as NA, are ids.
         time_format: strftime format of dates; None to detect it.
         only: conditions on the rows, see `Only`.
@@ -70,9 +70,9 @@ def read(
     Raises:
         UserError: if a file is missing, damaged or ambiguous; names the file, the line, the row and a cure.
     """
-    for name, value, known in (("ids", ids, ("", *KINDS)), ("quote", quote, QUOTES)):
-        if value not in known:
-            raise UserError(f"no {name} {value!r}: choose one of {', '.join(filter(None, known))}")
+    kind_of(ids, "item")  # checks it
+    if quote not in QUOTES:
+        raise UserError(f"no quote {quote!r}: choose one of {', '.join(QUOTES)}")
     if format is not None:
         registry.find("reader", format)
     chosen, separator = Only(only), None if separator is None else dialects.separator(separator)

@@ -14,6 +14,7 @@ from jaxrec.data.given import Input
 from jaxrec.data.log import Batch
 from jaxrec.data.values import joined, nested
 from jaxrec.data.values.forms import forms_of, looks_like_times
+from jaxrec.data.values.spellings import kind_of
 from jaxrec.data.values.times import reads_as_clock, reads_as_days, reads_as_times
 from jaxrec.system.errors import UserError
 
@@ -218,7 +219,7 @@ def _check_item(given: Input, file: File | str, table: Table, chosen: dict[str, 
     """
     name = table.names[chosen["item"]]
     values = _first_values(table, chosen, [chosen["item"]]).get(chosen["item"], NOTHING)
-    if given.ids == "text" or not (reads_as_times(values) or looks_like_times(values)):
+    if kind_of(given.ids, "item") == "text" or not (reads_as_times(values) or looks_like_times(values)):
         return
     cure = "name the items' column with --item"
     cure += "" if "time" in chosen else f", and this one with --time {cols.flag_of(name)}"

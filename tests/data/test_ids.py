@@ -144,7 +144,7 @@ def test_missing_floats_are_no_ids():
 def test_columns_of_words_stay_so_where_integers_are_asked_for():
     assert ids_of(["a", "b"], ["c", "7"], kind="integer") == ["7", "a", "b", "c"]
     _, wrong = (ids := Ids("what", "integer")).clean(pl.Series(["1.0", "guest"]), "f")
-    why = "what is not exactly an integer: --ids text takes ids as they stand"
+    why = "what is not exactly an integer: --ids text takes ids as they stand, --ids item=text those of items"
     assert [said for mask, said in wrong if mask[1]] == [why]
     assert ids.clean(pl.Series(["2.0"]), "f")[0].to_list() == [2]
 
@@ -301,6 +301,21 @@ def test_bytes_are_no_text_even_where_they_could_be():
     ids = pl.Series([bytes(15) + b"a", bytes(15) + b"b"])  # UUIDs, as pyarrow has them
     with pytest.raises(UserError, match="column what holds bytes that are not UTF-8: write it as text"):
         Ids("what").clean(ids, "f")
+
+
+def test_the_kind_of_ids_may_be_said_of_some_columns(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("user,item\n17850.0,85123A\n17850.0,POST\n13047.0,22423\n")
+    with pytest.raises(UserError, match="not exactly an integer"):
+        read(path, ids="integer")
+    found = read(path, ids="user=integer")
+    assert found.users.tolist() == [13047, 17850] and found.catalogue.ids.tolist() == ["22423", "85123A", "POST"]
+    path.write_text("user,item\n1.0,1.0\n1.0,2.0\n")
+    found = read(path, ids="user=integer, item=text")
+    assert found.users.tolist() == [1] and found.catalogue.ids.tolist() == ["1.0", "2.0"]
+    for wrong in ("float", "user=float", "weight=text", "user=integer,,", "text,item=text"):
+        with pytest.raises(UserError, match="choose one of integer, text, or say it of a role"):
+            read(path, ids=wrong)
 
 
 @pytest.mark.parametrize(

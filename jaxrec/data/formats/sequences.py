@@ -28,6 +28,7 @@ from jaxrec.data.formats import lines, tables
 from jaxrec.data.ids import Ids
 from jaxrec.data.interactions import Catalogue, Interactions
 from jaxrec.data.log import Log, only_item, parts
+from jaxrec.data.values.spellings import kind_of
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import parse_json
 
@@ -53,7 +54,7 @@ def read(
         file: the file.
         bad: collects bad lines.
         say: receives notes.
-        kind: as for `Ids`.
+        kind: as `kind_of` takes ids.
         keep_na: as for `Ids`.
         time_format: of interactions.csv beside it.
         asked: whether the person gave the format.
@@ -63,7 +64,7 @@ def read(
         fail(
             file, 1, line, f"rows of a table, with cells that are empty or of several words: prepare it with {command}"
         )
-    users, tokens = Ids("user", kind, keep_na), Ids("item", kind, keep_na)
+    users, tokens = (Ids(role, kind_of(kind, role), keep_na) for role in ("user", "item"))
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
     for piece in pieces(file):
         found, heads, rest, numbers = _tokens(file, _lines(file, piece, bad, blank), bad, users, tokens)

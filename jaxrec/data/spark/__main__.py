@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument(f"--{role}", metavar="COLUMN", help=f"column of the {role}, or none")
     made.add_argument("--items", metavar="FILE", help="table of items, on this machine")
     made.add_argument("--users", metavar="FILE", help="table of users, on this machine")
-    made.add_argument("--ids", default="", choices=["integer", "text"], help="read 1.0 as 1, or keep ids as written")
+    made.add_argument("--ids", default="", metavar="KIND", help="integer, text, or of some columns: user=integer")
     made.add_argument("--keep-na-ids", action="store_true", help="read NA, null and similar as ids")
     made.add_argument("--time-format", metavar="FORMAT", help="format of dates, as '%%d/%%m/%%Y'")
     made.add_argument("--separator", help="separator of text (default: detected)")

@@ -19,7 +19,7 @@ from jaxrec.data.spark.packing import first, frames
 from jaxrec.data.spark.rows import FILE, Rules
 from jaxrec.data.spark.tables import Source
 from jaxrec.data.values import joined
-from jaxrec.data.values.spellings import FLOAT, ODD, PADDED, UNSEEN
+from jaxrec.data.values.spellings import FLOAT, ODD, PADDED, UNSEEN, kind_of
 from jaxrec.data.values.times import DAYS, Times
 from jaxrec.data.values.units import FEW, RELATIVE
 from jaxrec.system.errors import UserError
@@ -88,7 +88,8 @@ def rules(source: Source, given: Input) -> Decided:
     if log.times and log.times.written is None:
         cure = "give them times, or take the order of the file with --time none"
         raise UserError(f"{label}: no time in the first rows of {found.columns['time']}: {cure}")
-    kinds = {role: ids.kind == "integer" for role, ids in log.ids.items()} if given.ids == "integer" else {}
+    meant = [role for role in log.ids if kind_of(given.ids, role) == "integer"]
+    kinds = {role: log.ids[role].kind == "integer" for role in meant}
     written = log.times.written if log.times else None
     relative = "time" in chosen and cols.plain(found.columns["time"]).startswith("relative")
     whole = [ids.name for ids in log.ids.values() if ids.whole]
@@ -99,7 +100,7 @@ def rules(source: Source, given: Input) -> Decided:
 
 def _check_joined(frame: pl.DataFrame, column: str, label: str, given: Input) -> None:
     """Checks that the items of the first rows are no histories written as text. Raises UserError if they are."""
-    if given.ids == "text" or frame["item"].dtype != pl.String:
+    if kind_of(given.ids, "item") == "text" or frame["item"].dtype != pl.String:
         return
     distinct = frame["item"].drop_nulls().unique(maintain_order=True)
     owners = frame["user" if "user" in frame.columns else "session"].n_unique()
@@ -160,7 +161,7 @@ def identified(table: DataFrame, given: Input, decided: Decided) -> DataFrame:
     """
     labels = [shard.label for shard in decided.rules.shards]
     for role in (role for role in IDS if role in decided.rules.columns):
-        name, token = decided.rules.columns[role], F.col(role)
+        name, token, kind = decided.rules.columns[role], F.col(role), kind_of(given.ids, role)
         integer = F.expr(f"try_cast({role} as bigint)")
         is_integer = F.coalesce(integer.cast("string") == token, F.lit(False))
         odd = ~token.rlike(r"^-?\d+$")
@@ -177,15 +178,15 @@ def identified(table: DataFrame, given: Input, decided: Decided) -> DataFrame:
             )
             .first()
         )
-        if not given.ids and found["altered"]:
+        if not kind and found["altered"]:
             _check_altered(table, role, name, labels)
         if name in decided.whole:
             given.say(f"{name}: floats, all of them whole numbers, read as integers")
-        if not given.ids and 0 < found["odd"] < found["count"] // 2:
+        if not kind and 0 < found["odd"] < found["count"] // 2:
             given.say(f"{name}: ids are text, because of {found['first_odd']!r}")
         if found["unseen"] is not None:
             given.say(unseen_note(name, found["unseen"]))
-        if given.ids != "text" and found["integers"] == found["count"]:
+        if kind != "text" and found["integers"] == found["count"]:
             table = table.withColumn(role, integer)
     return table
 

@@ -16,7 +16,6 @@ from jaxrec.data.files.text import EXAMPLES, BadRows
 from jaxrec.data.formats import dialects
 from jaxrec.data.formats.only import Only
 from jaxrec.data.given import Input
-from jaxrec.data.ids import KINDS
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import only_item
 from jaxrec.data.reading import QUOTES
@@ -24,7 +23,7 @@ from jaxrec.data.spark import deciding, fetching, filtering, rows as reading
 from jaxrec.data.spark.packing import frames, pinned, to_arrow
 from jaxrec.data.spark.rows import BLOCK, FILE, LINE, ROW, STATE, TEXT, WHY
 from jaxrec.data.spark.tables import Source, find, told
-from jaxrec.data.values.spellings import MISSING
+from jaxrec.data.values.spellings import MISSING, kind_of
 from jaxrec.system.errors import UserError
 
 BATCH = 1 << 17  # rows of an Arrow batch
@@ -84,9 +83,9 @@ def prepare(
     Raises:
         UserError: if the table can't be read, or the folder not be written.
     """
-    for what, value, known in (("ids", ids, ("", *KINDS)), ("quote", quote, QUOTES)):
-        if value not in known:
-            raise UserError(f"no {what} {value!r}: choose one of {', '.join(filter(None, known))}")
+    kind_of(ids, "item")  # checks it
+    if quote not in QUOTES:
+        raise UserError(f"no quote {quote!r}: choose one of {', '.join(QUOTES)}")
     options = options or filters.Options()
     filters.check(options)
     path, notes = Path(output), []

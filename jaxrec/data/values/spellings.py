@@ -9,6 +9,10 @@ from unicodedata import decimal
 
 import polars as pl
 
+from jaxrec.system.errors import UserError
+
+KINDS = ("integer", "text")  # of ids
+ROLES = ("user", "item", "session")  # whose columns hold ids
 #: words that databases, spreadsheets and programs write for a missing value
 WORDS = (
     *("NA", "N/A", "n/a", "NaN", "nan", "NAN", "NaT", "NULL", "null", "Null", "None", "none", "NONE", "nil", "Nil"),
@@ -112,3 +116,24 @@ def _scientific(token: str) -> int | None:
     exponent = number.as_tuple().exponent
     hidden = isinstance(exponent, int) and exponent > 0 and len(number.normalize().as_tuple().digits) > 1
     return None if hidden else int(number)
+
+
+def kind_of(ids: str, role: str) -> str:
+    """Returns the kind of a role's ids, "" where none is given.
+
+    >>> kind_of("text", "item"), kind_of("user=integer", "user"), kind_of("user=integer", "item")
+    ('text', 'integer', '')
+
+    Args:
+        ids: of all, as "integer", or of some, as "user=integer,item=text".
+        role: of ROLES.
+
+    Raises:
+        UserError: there is no such kind, or no such role.
+    """
+    given = ids if "=" in ids else ",".join(f"{each}={ids}" for each in ROLES)
+    parts = [part.partition("=") for part in given.split(",")]
+    kinds = {name.strip(): kind.strip() for name, _, kind in parts}
+    if not (kinds.keys() <= {*ROLES} and {*kinds.values()} <= {"", *KINDS}):
+        raise UserError(f"no ids {ids!r}: choose one of {', '.join(KINDS)}, or say it of a role, as user=integer")
+    return kinds.get(role, "")

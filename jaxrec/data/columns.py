@@ -27,6 +27,9 @@ KNOWN = {
 }
 #: roles whose column is only read from a table if it is named; and what it would be read for
 UNREAD = {"weight": "for a weight", "type": "for the types of events"}
+#: words in the names of columns of times, and of places in an order
+TIMES = frozenset(["at", "on", "ts", "time", "date", "datetime", "timestamp", "tstamp", "stamp", "unixtime"])
+ORDERS = frozenset(["order", "sequence", "seq", "position", "step", "timeframe"])
 NONE = "none"  # means no column, as "" does
 TYPES = "token", "token_seq", "float", "float_seq"  # of RecBole's columns: user_id:token
 
@@ -70,6 +73,11 @@ def known(name: str) -> bool:
     return any(plain(name) in KNOWN[role].split() for role in ("user", "item", "session"))
 
 
+def fits(role: str, name: str) -> bool:
+    """Returns whether this is a common name of a column of a role."""
+    return plain(name) in KNOWN[role].split()
+
+
 def is_time(name: str) -> bool:
     """Returns whether this is a common name of a column of times."""
     return plain(name) in KNOWN["time"].split()
@@ -82,14 +90,14 @@ def sounds_like_time(name: str) -> int:
     [1, 1, 0, -1]
     """
     named = words(name)
-    if any(word in ("at", "on", "ts") or "time" in word or "date" in word or "stamp" in word for word in named):
-        return 1
-    return -1 if named[-1] in ("id", "uid", "key", "hash") else 0
+    if named[-1] in ("id", "uid", "key", "hash"):
+        return -1
+    return int(not TIMES.isdisjoint(named))
 
 
 def sounds_like_order(name: str) -> bool:
     """Returns whether a name speaks of places in an order: timeframe, step, cart_position."""
-    return any(word in ("order", "sequence", "seq", "position", "step") or "time" in word for word in words(name))
+    return not (TIMES | ORDERS).isdisjoint(words(name))
 
 
 def words(name: str) -> list[str]:
@@ -122,14 +130,13 @@ def numbered(count: int) -> list[str]:
     return [f"column {number}" for number in range(1, count + 1)]
 
 
-def flag_of(name: str) -> str:
-    """Returns a column as a flag of prepare.py takes it: by its name, or the number that stands for one.
+def flag_of(names: list[str], at: int) -> str:
+    """Returns what a flag of prepare.py takes for a column: its name, or its number where columns have no names.
 
-    >>> flag_of("column 2"), flag_of("the film")
+    >>> flag_of(["column 1", "column 2"], 1), flag_of(["viewer", "the film"], 1)
     ('2', "'the film'")
     """
-    stem, _, number = name.partition(" ")
-    return number if stem == "column" and number.isdecimal() else shlex.quote(name)
+    return str(at + 1) if names[:1] == numbered(1) else shlex.quote(names[at])
 
 
 def number_of(text: str, names: list[str]) -> int | None:
@@ -245,7 +252,7 @@ def refuse_order(names: list[str], numbers: list[int], where: object, forms: str
         forms: of its dates, if they need --time-format; None if they can be read without, "" if they can't be read.
     """
     name, *others = (names[number] for number in numbers)
-    take = f"take it with --time {flag_of(name)}"
+    take = f"take it with --time {flag_of(names, numbers[0])}"
     if forms:
         take += f" --time-format {forms}, as its dates are written"
     elif forms is not None:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from jaxrec.config import registry
 from jaxrec.data import prepared
-from jaxrec.data.attributes import beside
-from jaxrec.data.files import walking
+from jaxrec.data.files import beside, walking
 from jaxrec.data.files.opener import Opener, Unreadable
 from jaxrec.data.files.text import MARK, File, shown, some
 from jaxrec.data.files.walking import check_number, is_hidden, once, refuse, scan, walk
@@ -28,7 +27,7 @@ SIDE = (
     *(name.replace("item", "user") for name in beside.NAMES),
     "stats.json",
     "meta.json",
-    *(columnar.STATE, "dataset_info.json", "dataset_infos.json", "dataset_dict.json"),  # of Hugging Face's data sets
+    *(walking.STATE, "dataset_info.json", "dataset_infos.json", "dataset_dict.json"),  # of Hugging Face's data sets
 )  # files beside the interactions that hold none
 PROSE = (".md", ".rst", ".html", ".pdf")  # documents: never shards
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # first bytes of zips
@@ -250,13 +249,13 @@ def _only(given: Path, files: list[File]) -> File:
 
 def _tables(given: Path, files: list[File], say, mixed: bool) -> list[File]:
     """Returns the files of a folder or zip that are tables, under any name."""
-    files = columnar.without_caches(files, say)
+    files = walking.without_caches(files, say)
     known = lambda file: (
         file.suffix if file.suffix in (*columnar.SUFFIXES, *json_lines.SUFFIXES, *TEXT, *workbooks.SUFFIXES) else None
     )
     if any(known(file) and file.name not in SIDE for file in files):
         return _shards(given, files, known, say, mixed)
-    return _shards(given, files, _looks_like, say, mixed)
+    return _shards(given, files, _labels(files).get, say, mixed)
 
 
 def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -> list[File]:
@@ -275,7 +274,7 @@ def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -
     taken = {*shards}
     if taken and (left := [file for file in files if file not in taken and not _is_aside(file)]):
         say(f"not read: {some(file.below for file in left)}")
-    _check_distinct(shards)
+    walking.check_distinct(shards)
     return shards
 
 
@@ -301,23 +300,29 @@ def _looks_like(file: File) -> str | None:
 
 
 def _first_line(file: File) -> str:
-    """Returns the first line of text, also where it is not UTF-8, which reading it says; "" if it is no text."""
+    """Returns the first line of a file, "" if it is no text."""
     try:
         return next(iter(tables.first_lines(file)), "")
     except Unreadable:
         raise
     except UserError:
-        start = file.start(BLANK)
-        return "" if CONTROL.search(start) else start.partition(b"\n")[0].decode("latin-1")
+        return ""
 
 
-def _check_distinct(files: list[File]) -> None:
-    """Checks that no file occurs twice, as plain and compressed, or also in a zip."""
-    seen = {}
-    for file in files:
-        other = seen.setdefault((file.path.parent, Path(file.member).parts[:-1], file.name), file)
-        if other is not file and not (file.member and file.path != other.path):
-            raise UserError(f"{other} and {file} are one file twice: remove one, or name the one to read")
+def _labels(files: list[File]) -> dict[File, str]:
+    """Returns the kinds of the files that are tables by their content.
+
+    Of text that is not UTF-8, which reading it says, that of another file with its extension and number of columns.
+    """
+    found = {file: label for file in files if (label := _looks_like(file))}
+    shape = lambda file, line: (file.suffix, label := max(SEPARATORS, key=line.count), line.count(label))
+    shapes = {shape(file, _first_line(file)): label for file, label in found.items() if label.startswith("text")}
+    for file in (each for each in files if each not in found and not _is_aside(each)):
+        start = file.start(BLANK).removeprefix(MARK)
+        its = shape(file, start.partition(b"\n")[0].decode("latin-1"))
+        if its in shapes and not CONTROL.search(start):
+            found[file] = shapes[its]
+    return found
 
 
 def _holding(given: Path, why: str, names: list[str], cure: str) -> str:

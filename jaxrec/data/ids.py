@@ -42,7 +42,7 @@ def otherwise(role: str, roles: Collection[str]) -> str:
     cures = {"user": "--user none reads the rows by session", "session": "--session none reads them without sessions"}
     if "user" in roles and "session" in roles:
         return cures.get(role, "")
-    return "--user names another column, if that has them" if role == "user" else ""
+    return "--user COLUMN, if another column has the users" if role == "user" else ""
 
 
 class Ids:

@@ -51,9 +51,8 @@ class Log:
         store: Store = MEMORY,
     ):
         self.columns, self.bad, self.rows, self.store = columns, bad, 0, store
-        roles = [role for role in spellings.ROLES if role in columns]
-        made = lambda role: Ids(columns[role], spellings.kind_of(ids, role), keep_na_ids, otherwise(role, roles))
-        self.ids = {role: made(role) for role in roles}
+        roles, kinds = [role for role in spellings.ROLES if role in columns], spellings.kinds(ids)
+        self.ids = {role: Ids(columns[role], kinds[role], keep_na_ids, otherwise(role, roles)) for role in roles}
         self.codes = {role: store.parts(role) for role in self.ids}
         self.times = Times(columns["time"], time_format, store.parts("time")) if "time" in columns else None
         self.weights = store.parts("weight")
@@ -125,10 +124,11 @@ class Log:
                 "within two minutes only: write them as integers, or take the order of the file, --time none"
             )
 
-    def _check_joined(self, owners: int) -> list[str]:
-        """Checks that the items are no histories written as text; returns a note if they may be. `owners`: of rows."""
-        ids = self.ids["item"]
-        found = None if ids.kind == "text" else joined.example(ids.words(), ids.count, self.rows, owners)
+    def _check_joined(self, user: str) -> list[str]:
+        """Checks that the items are no histories written as text; returns a note if they may be. `user`: role of it."""
+        ids, codes = self.ids["item"], zip(self.codes[user], self.codes["item"], strict=True)
+        known = ids.words(), ids.count, self.rows, self.ids[user].count, codes
+        found = None if ids.kind == "text" else joined.example(*known)
         if found and found[1]:
             raise UserError(joined.refusal(ids.file_of(found[0]), ids.name, found[0]))
         return [joined.note(ids.name, found[0])] if found else []
@@ -170,7 +170,7 @@ class Log:
             raise UserError(f"{name}: no rows: put interactions there, one a row")
         notes = [note for ids in self.ids.values() for note in ids.notes()]
         user = "user" if "user" in self.ids else "session"
-        notes += self._check_joined(self.ids[user].count)
+        notes += self._check_joined(user)
         item_ids, item_place = self.ids.pop("item").order()
         if len(item_ids) < 2:
             raise UserError(only_item(name, str(item_ids[0])))

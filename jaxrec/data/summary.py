@@ -1,5 +1,6 @@
 """Summarises a data set as facts, as text and as a plot."""
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def padding(data: Interactions) -> list[str]:
     found = []
     for step in (1, -1):
         of_all = lambda step=step: (block.data.items.reshape(-1, length)[:, ::step] for block in blocks.of(data))
-        item = int(np.bincount(np.concatenate([items[:, 0] for items in of_all()])).argmax())
+        item = int(np.bincount(np.concatenate([items[:, 0].copy() for items in of_all()])).argmax())
         runs, rows = [], 0
         for items in of_all():
             other = items != item
@@ -94,9 +95,10 @@ def padding(data: Interactions) -> list[str]:
         runs = np.concatenate(runs)
         if rows == runs.sum() and len(np.unique(runs[runs > 0])) > 1:
             found.append((rows, str(data.catalogue.ids[item - 1])))
+    only = lambda id: f"--only {shlex.quote(f'COLUMN!={id}')}"
     return [
         f"warning: every history has {length:,} rows, and item {shown(id)} is in {rows:,} of them, all at one end: it "
-        f"is read as an item like others. Where it only fills them up, leave it out: --only COLUMN!={id} with the "
+        f"is read as an item like others. Where it only fills them up, leave it out: {only(id)} with the "
         "items' column, or a file without it"
         for rows, id in sorted(found)[-1:]
     ]

@@ -12,15 +12,13 @@ from jaxrec.data.files.text import File, short, some
 from jaxrec.data.formats import columnar, dialects, histories, json_lines, partitions, tables, workbooks
 from jaxrec.data.given import Input
 from jaxrec.data.log import Batch
-from jaxrec.data.values import joined, nested
+from jaxrec.data.values import joined, nested, parts_of_dates
 from jaxrec.data.values.forms import forms_of, looks_like_times
 from jaxrec.data.values.spellings import kind_of
 from jaxrec.data.values.times import reads_as_clock, reads_as_days, reads_as_times
 from jaxrec.system.errors import UserError
 
 NAMED = [role for role in ROLES if role not in cols.UNREAD]  # roles recognised by column names
-#: words in the names of columns that form a date together -> the part
-PARTS = {"year": "year", "yyyy": "year", "month": "month", "mm": "month", "day": "day", "dd": "day"}
 CLOCKS = {"hour", "hr", "hourofday", "minute", "timeofday", "clock"}  # names of times of day, or of parts of them
 NOTHING = pl.Series([], dtype=pl.String)
 SAMPLE = 1000  # values examined to decide whether a column holds times
@@ -179,58 +177,78 @@ def _singular(name: str) -> set[str]:
     return {bare, bare.removesuffix("s")}
 
 
-def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, int]) -> None:
+def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, int], first: bool = True) -> None:
     """Checks that no column of times is passed over: none is recognised, or one without its dates or times of day.
 
+    Args:
+        given: the input.
+        file: of the table, for messages.
+        table: the table.
+        chosen: {role: index of the column}.
+        first: whether it is the first of its log; others have the same columns.
+
     Raises:
-        UserError: if there is one; names it. So if the items are dates.
+        UserError: if there is one; names it. Also if the items are dates, and no times are known.
     """
-    if file in (given.files or [file])[:1]:  # other shards have the same columns
-        _check_item(given, file, table, chosen)
     if "time" in given.columns:
         return
     if "time" in chosen:
-        _check_clock(given, file, table, chosen)
+        _check_clock(given, file, table, chosen, first)
         return
-    if file in given.files[:1]:
+    if first:
         ordering.check_dates(given.files)
     names = table.names
-    parts = _parts(names, chosen)
-    if len(parts) > 1:
+    parents = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
+    others = [number for number, name in enumerate(names) if number not in chosen.values() and name not in parents]
+    found = _first_values(table, chosen, [chosen["item"], *others])
+    parts = [names[at] for at in parts_of_dates.named(names, others) if parts_of_dates.hold(found.get(at), names[at])]
+    if parts:
         raise UserError(
             f"{file}: no column is known as the time by its name, but {some(parts)} read as parts of one: put a column "
             f"of whole dates beside them (2024-01-31 23:59:00), or take the order of the file with --time {cols.NONE} "
             "(to prepare.py)"
         )
-    parents = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
-    others = [number for number, name in enumerate(names) if number not in chosen.values() and name not in parents]
-    found = _first_values(table, chosen, others)
-    if timed := [number for number, values in found.items() if reads_as_times(values) or looks_like_times(values)]:
+    _check_item(given, file, names, chosen["item"], found, others)
+    if timed := [number for number in others if number in found and _are_times(found[number])]:
         timed.sort(key=lambda number: (found[number].n_unique() < 2, -cols.sounds_like_time(names[number])))
-        first = found[timed[0]]
-        cols.refuse_order(names, timed, file, None if reads_as_times(first) else forms_of(first))
+        likely = found[timed[0]]
+        cols.refuse_order(names, timed, file, None if reads_as_times(likely) else forms_of(likely))
 
 
-def _check_item(given: Input, file: File | str, table: Table, chosen: dict[str, int]) -> None:
-    """Checks that the column of the items holds no dates; notes that its numbers may be times, where none are read.
+def _are_times(values: pl.Series) -> bool:
+    return reads_as_times(values) or looks_like_times(values)
+
+
+def _check_item(
+    given: Input, file: File | str, names: list[str], item: int, found: dict[int, pl.Series], others: list[int]
+) -> None:
+    """Checks that the items are no dates, where no times are known; notes if their numbers may be times.
+
+    Args:
+        given: the input.
+        file: for messages.
+        names: all column names.
+        item: index of the items' column.
+        found: {index of a column: its first values}.
+        others: indices of the columns that aren't read.
 
     Raises:
-        UserError: if it does, unless --ids text says that these are ids.
+        UserError: if they are, unless --ids text says that these are ids.
     """
-    name = table.names[chosen["item"]]
-    values = _first_values(table, chosen, [chosen["item"]]).get(chosen["item"], NOTHING)
-    if kind_of(given.ids, "item") == "text" or not (reads_as_times(values) or looks_like_times(values)):
+    values = found.get(item, NOTHING)
+    if kind_of(given.ids, "item") == "text" or not others or not _are_times(values):
         return
-    cure = "name the items' column with --item"
-    cure += "" if "time" in chosen else f", and this one with --time {cols.flag_of(name)}"
-    if not (values.dtype.is_numeric() or values.cast(pl.Float64, strict=False).count()):
-        told = f"{file}: {name} is read as the item, and holds dates"
+    cure = f"name the items' column with --item, and this one with --time {cols.flag_of(names, item)}"
+    text = values if values.dtype.is_temporal() else values.cast(pl.String)
+    if not values.dtype.is_temporal() and text.cast(pl.Float64, strict=False).count() > len(text) / 2:
+        if not cols.fits("item", names[item]):
+            given.say(f"{names[item]}: its numbers, read as items, may be times: if they are, {cure}")
+    elif reads_as_times(text) or forms_of(text):
+        told = f"{file}: {names[item]} is read as the item, and holds dates"
         raise UserError(f"{told}: {cure}; if these are the items, say --ids text")
-    if "time" not in chosen:
-        given.say(f"{name}: its numbers, read as items, may be times: if they are, {cure}")
 
 
-def _check_clock(given: Input, file: File | str, table: Table, chosen: dict[str, int]) -> None:
+def _check_clock(given: Input, file: File | str, table: Table, chosen: dict[str, int], first: bool) -> None:
     """Checks that the time recognised holds no times of day whose dates are in another column, nor their days alone.
 
     Raises:
@@ -239,10 +257,10 @@ def _check_clock(given: Input, file: File | str, table: Table, chosen: dict[str,
     names, time = table.names, chosen["time"]
     others = [at for at in range(len(names)) if at not in chosen.values()]
     known = [at for at in others if cols.is_time(names[at])]
-    parts = _parts(names, chosen)
+    parts = [names[at] for at in parts_of_dates.named(names, others)]
     found = _first_values(table, chosen, [time, *known]) if known or len(parts) > 1 else {}
     clock, dates = _apart(found, time, given.time_format)
-    if clock is None and others and file in (given.files or [file])[:1]:  # other shards have the same columns
+    if clock is None and others and first:
         days = found or _first_values(table, chosen, [time])
         if time in days and reads_as_days(days[time], given.time_format):
             unknown = [at for at in others if at not in known]
@@ -281,7 +299,7 @@ def _check_hours(given: Input, file: File | str, names: list[str], found: dict[i
         return
     ordered = [at for at, values in found.items() if values.n_unique() > 1 and numbers(values)]
     if places := [names[at] for at in ordered if cols.sounds_like_order(names[at])]:
-        cures = f"join the two into one column of numbers, or take --time {cols.flag_of(places[0])}"
+        cures = f"join the two into one column of numbers, or take --time {cols.flag_of(names, names.index(places[0]))}"
         told = f"{names[time]} holds days alone: if {places[0]}, which is not read, is the order within a day"
         given.say(f"{told}, {cures} where no history is longer than a day")
 
@@ -301,23 +319,6 @@ def _finer(found: dict[int, pl.Series], time: int, form: str | None) -> int | No
         return None
     others = (at for at in found if at != time and reads_as_times(found[at]))
     return next((at for at in others if not reads_as_days(found[at])), None)
-
-
-def _parts(names: list[str], chosen: dict[str, int]) -> list[str]:
-    """Returns the columns that aren't chosen and are named as parts of a date, if these are of several kinds."""
-    free = [name for number, name in enumerate(names) if number not in chosen.values()]
-    kinds = {name: kind for name in free if (kind := _part(name))}
-    return list(kinds) if len({*kinds.values()}) > 1 else []
-
-
-def _part(name: str) -> str:
-    """Returns the part of a date that a name says by itself, or by its first or last word; "" if it says none.
-
-    >>> _part("Year"), _part("date_day"), _part("dd"), _part("birthday")
-    ('year', 'day', 'day', '')
-    """
-    words = cols.words(name)
-    return next((PARTS[word] for word in (words[-1], words[0]) if word in PARTS), "")
 
 
 def _first_values(table: Table, chosen: dict[str, int], numbers: list[int]) -> dict[int, pl.Series]:

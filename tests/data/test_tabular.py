@@ -270,3 +270,26 @@ def test_a_column_that_may_be_the_order_within_a_day_is_named(tmp_path):
     assert any("if timeframe, which is not read, is the order within a day" in line for line in said)
     data = read(tmp_path / "a.csv", columns={"time": "timeframe"})
     assert data.catalogue.ids[data.items - 1].tolist() == [f"i{at}" for at in reversed(range(6))]
+
+
+COMMON = {
+    "birth": "birth_year,birth_month\n1,2,1980,4\n1,3,1980,4\n",
+    "another stem": "width_mm,model_year\n1,2,12,1999\n1,3,11,2001\n",
+    "prices": "price_per_day,price_per_month\n1,2,99.5,900\n1,3,89,800\n",
+    "words": "day_name,month_name\n1,2,Mon,May\n1,3,Tue,May\n",
+}
+
+
+@pytest.mark.parametrize("rest", COMMON.values(), ids=COMMON)
+def test_columns_that_sound_like_parts_of_a_date_but_are_none_are_left_alone(tmp_path, rest):
+    (tmp_path / "a.csv").write_text(f"user,item,{rest}")
+    assert read(tmp_path / "a.csv").times is None
+
+
+@pytest.mark.parametrize("items", [["12-34-56", "45.71.4711"], ["24.1.10", "10.5.20"], ["2024-05-03", "2024-05-04"]])
+def test_items_may_look_like_dates_where_the_time_is_known(tmp_path, items):
+    (tmp_path / "a.csv").write_text("user,item,time\n" + "".join(f"1,{item},{START}\n" for item in items))
+    assert sorted(read(tmp_path / "a.csv").catalogue.ids.tolist()) == sorted(items)
+    frame = pl.DataFrame({"user": [1, 1], "item": pl.Series(["7-1", "8-1"], dtype=pl.Categorical), "x": [1, 2]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    assert len(read(tmp_path / "a.parquet").items) == 2

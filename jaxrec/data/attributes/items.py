@@ -15,7 +15,8 @@ from typing import Any
 import polars as pl
 
 from jaxrec.data import columns as cols
-from jaxrec.data.attributes import beside, embeddings
+from jaxrec.data.attributes import embeddings
+from jaxrec.data.files import beside
 from jaxrec.data.files.text import File, fail, pieces, short, some
 from jaxrec.data.formats import arrow, columnar, fields, json_lines
 from jaxrec.data.formats.dialects import is_number
@@ -28,6 +29,7 @@ from jaxrec.system.errors import UserError
 ROWS = 1 << 16  # text rows converted at once
 #: escape of a lone UTF-16 surrogate, which a JSON reader would replace by another character
 LONE = re.compile(rb"\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..", re.IGNORECASE)
+LITERAL = re.compile(rb"\s*\{\s*u?'")  # how a dict of Python begins
 GENRE_FLAGS = """unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror
 Musical Mystery Romance Sci-Fi Thriller War Western"""  # the flags of u.item, after its five other fields
 
@@ -150,7 +152,7 @@ def looked_over(file: File | str, about: pl.DataFrame, say: Callable[[str], None
         say(f"{file}: columns without a name are left out: {len(nameless)}; name them to use them")
         about = about.drop(nameless)
     if bare := [name for name, dtype in about.schema.items() if _is_bare(dtype)]:
-        say(f"{file}: columns of empty records are left out: {some(bare)}")
+        say(f"{file}: columns with empty records are left out: {some(bare)}")
         about = about.drop(bare)
     if isinstance(file, str) or file.suffix in (*columnar.SUFFIXES, *json_lines.SUFFIXES):
         return about
@@ -202,10 +204,7 @@ def _json_lines(file: File, column: str | None, role: str) -> pl.DataFrame:
         line = plain.count(b"\n", 0, half.start())
         row = text.split(b"\n")[line].decode()
         fail(file, line + 1, row, f"{half[0].decode()} is half a character: write the text as UTF-8")
-    try:
-        text = json_lines.as_json(text) if text.startswith((b"{'", b"{u'")) else text
-    except ValueError as error:
-        raise UserError(f"{file}: not JSON lines, nor Python's ({error}): mend it") from None
+    text = json_lines.as_json(file, text) if LITERAL.match(text) else text
     try:
         frame = pl.read_ndjson(text, infer_schema_length=None)
     except pl.exceptions.PolarsError as error:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxrec.data.attributes import beside, features, items
+from jaxrec.data.attributes import features, items
+from jaxrec.data.files import beside
 from jaxrec.data.files.text import short, some
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import ID, Catalogue, Interactions, UserColumns

@@ -1,14 +1,16 @@
 """Lists the files in folders, each once despite links, up to a number and a depth."""
 
+import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxrec.data.files.text import shown
+from jaxrec.data.files.text import File, shown, some
 from jaxrec.system.errors import UserError
 
 MOST, DEEP = 100_000, 32  # maximum number of files per log, and depth of folders
+STATE = "state.json"  # of a data set that Hugging Face's library saved
 DELTA = "_delta_log"  # folder of a Delta table beside its files
 
 
@@ -104,3 +106,28 @@ def check_number(given: Path, number: int) -> None:
     """Raises UserError for more than MOST files."""
     if number > MOST:
         raise UserError(f"{shown(given)}: over {MOST:,} files: name a part of them, or join them into fewer")
+
+
+def without_caches(files: list[File], say: Callable[[str], None]) -> list[File]:
+    """Returns the files but the caches beside a saved data set of Hugging Face's, whose state.json names its own."""
+    caches = []
+    for state in (file for file in files if file.name == STATE and not file.member):
+        beside = [file for file in files if file.path.parent == state.path.parent and file.suffix == ".arrow"]
+        try:
+            own = {each["filename"] for each in json.loads(state.path.read_bytes())["_data_files"]}
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):  # of another program
+            continue
+        if own <= {file.name for file in beside}:
+            caches += [file for file in beside if file.name not in own]
+    if caches:
+        say(f"not read: {some(file.below for file in caches)}: not of the data that {STATE} names")
+    return [file for file in files if file not in caches]
+
+
+def check_distinct(files: list[File]) -> None:
+    """Checks that no file occurs twice, as plain and compressed, or also in a zip."""
+    seen = {}
+    for file in files:
+        other = seen.setdefault((file.path.parent, Path(file.member).parts[:-1], file.name), file)
+        if other is not file and not (file.member and file.path != other.path):
+            raise UserError(f"{other} and {file} are one file twice: remove one, or name the one to read")

@@ -1,14 +1,13 @@
 """Reads Parquet and Arrow files as batches of the chosen columns."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import polars as pl
 
 from jaxrec.data.files.oddities import Oddities
 from jaxrec.data.files.opener import FLOOR, RATIO, Unreadable
-from jaxrec.data.files.text import File, some
+from jaxrec.data.files.text import File
 from jaxrec.data.formats import headers
 from jaxrec.data.log import Batch
 from jaxrec.data.values import nested
@@ -16,7 +15,6 @@ from jaxrec.system.errors import UserError
 
 ROWS = 1 << 21  # rows per batch
 SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
-STATE = "state.json"  # of a data set that Hugging Face's library saved
 PARQUET, ARROW, STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"  # the first bytes of each
 
 
@@ -116,18 +114,3 @@ def record(frame: pl.DataFrame, columns: dict[str, str], before: int, index: int
 
 def _one_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0][:120]
-
-
-def without_caches(files: list[File], say: Callable[[str], None]) -> list[File]:
-    """Returns the files but the caches beside a saved data set of Hugging Face's, whose state.json names its own."""
-    caches = []
-    for state in (file for file in files if file.name == STATE and not file.member):
-        try:
-            own = {each["filename"] for each in json.loads(state.path.read_bytes())["_data_files"]}
-        except (OSError, ValueError, LookupError, TypeError):  # of another program
-            continue
-        beside = (file for file in files if file.path.parent == state.path.parent and file.suffix in SUFFIXES)
-        caches += [file for file in beside if file.name not in own]
-    if caches:
-        say(f"not read: {some(file.below for file in caches)}: not of the data that {STATE} names")
-    return [file for file in files if file not in caches]

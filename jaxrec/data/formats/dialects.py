@@ -62,7 +62,7 @@ def find(file: File, given: dict[str, str], separator: str | None = None, quote:
     _check_lists(file, names, separator)
     numbered = cols.are_numbers(given)
     called = "0" in given.values() and cols.are_counted(names)
-    header = not numbered or called or _names_columns(names, lines, separator, quote)
+    header = not numbered or called or _names_columns(names, lines, separator, quote, given)
     if header:
         _check_names(file, lines, names, separator, quote, given, before=1 if told else 0)
     else:
@@ -214,11 +214,21 @@ def _check_lists(file: File, names: list[str], separator: str) -> None:
             raise UserError(f"{file}: {name} holds lists of items, as RecBole writes them: {cure}")
 
 
-def _names_columns(names: list[str], lines: list[str], separator: str, quote: str) -> bool:
-    """Returns whether a first row has a common name of a column, which is no value of that column in the rows below."""
-    below = [tables.fields(line, separator, quote) for line in lines[1:]]
-    values = lambda at: (row[at] for row in below if at < len(row))
-    return any(cols.known(name) and name not in values(at) for at, name in enumerate(names))
+def _names_columns(names: list[str], lines: list[str], separator: str, quote: str, given: dict[str, str]) -> bool:
+    """Returns whether a first row names columns, which are given by number.
+
+    It does if two of these have a common name of their role, or if it has a common name of a column, and this doesn't
+    come again below in rows of which it may be one.
+    """
+    known = [at for at, name in enumerate(names) if cols.known(name)]
+    numbers = {role: int(name) - 1 for role, name in given.items() if name}
+    own = [role for role, at in numbers.items() if at < len(names) and cols.fits(role, names[at])]
+    if len(own) > 1 or not known:
+        return bool(known)
+    below = [tables.fields(line, separator, quote) for line in lines[1:] if line != lines[0]]
+    again = [any(at < len(row) and row[at] == name for row in below) for at, name in enumerate(names)]
+    others = [at for at in range(len(names)) if at not in known]
+    return not (all(again[at] for at in known) and any(again[at] or is_number(names[at]) for at in others))
 
 
 def _check_headless(file: File, lines: list[str], separator: str, quote: str, given: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 
 import polars as pl
 
-from jaxrec.data.files.text import File, Piece, newlines, pieces, short
+from jaxrec.data.files.text import File, Piece, fail, newlines, pieces, short
 from jaxrec.data.formats.tables import HEAD, first_line, first_lines, row_of
 from jaxrec.data.log import Batch
 from jaxrec.data.values import nested
@@ -147,19 +147,23 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def as_json(text: bytes) -> bytes:
+def as_json(file: File, text: bytes) -> bytes:
     """Returns lines that may be Python dict literals, as in some old dumps, as lines of JSON.
 
-    >>> as_json(b"{'id': 7, 'title': None}\\n")
-    b'{"id": 7, "title": null}\\n'
-
     Raises:
-        ValueError: if a line is neither.
+        UserError: if a line is neither.
     """
-    try:
-        found = [json.dumps(ast.literal_eval(line)) for line in text.decode().splitlines() if line.strip()]
-    except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise ValueError(str(error)) from None
+    found = []
+    for number, line in enumerate(text.decode().split("\n"), 1):
+        with contextlib.suppress(ValueError):
+            found.append(json.dumps(json.loads(line)))
+            continue
+        if not line.strip():
+            continue
+        try:  # never eval; only literals that JSON has too
+            found.append(json.dumps(ast.literal_eval(line)))
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            fail(file, number, line, "neither JSON nor a dict of Python: mend it")
     return "".join(f"{line}\n" for line in found).encode()
 
 

@@ -4,10 +4,13 @@ import re
 import shlex
 from collections.abc import Callable, Iterable
 
+import polars as pl
+
 from jaxrec.data.files.text import File
 from jaxrec.data.formats import tables
 from jaxrec.data.formats.dialects import is_number, is_rating
 from jaxrec.data.values import forms
+from jaxrec.data.values.times import reads_as_times
 
 SAMPLE = 1000  # lines examined
 LEAST = 3  # minimum number of lines below a header
@@ -37,30 +40,40 @@ def as_table(file: File) -> tuple[str, bool] | None:
     clear = [is_like for is_like in (_is_moment, is_rating) if not _all(is_like, columns[1])]
     clear += [is_number] * (not any(map(is_number, columns[1])))
     looks = any(_all(is_like, values) for is_like in clear for values in columns[2:])
-    looks |= _all(_is_moment, columns[1]) and not any(any(map(_is_moment, values)) for values in columns[2:])
+    timed = [reads_as_times(pl.Series(values)) for values in columns[1:]]
+    looks |= timed[0] and not any(timed[1:])
     said = _flags(columns, range(1, len(columns) + 1))
     if split is str.split:
-        packed = "unpacking it, " * bool(file.member or not str(file.path).endswith(file.name))
-        tabs = f"{packed}`{SINGLE_TABS} {shlex.quote(str(file))} >table.tsv`"
+        tabs = f"{unpacked(file)}`{SINGLE_TABS} {shlex.quote(str(file))} >table.tsv`"
         return f"{tabs}, then `--input table.tsv --format table {said}`", looks
     return f"`--format table {said}`", looks
 
 
-def tabbed(file: File) -> str | None:
-    """Returns the command that reads lines as table rows which can't be histories; None for others.
+def unpacked(file: File) -> str:
+    """Returns the words before a command that needs a file as plain text, "" if it is."""
+    return "unpacking it, " * bool(file.member or not str(file.path).endswith(file.name))
 
-    They have as many tabs each, and between some of them nothing, or words with spaces between.
+
+def tabbed(file: File) -> str | None:
+    """Returns the command that reads lines as table rows which can hardly be histories; None for others.
+
+    They have as many tabs each, and between some of them nothing, or words with spaces between; and times, or users
+    that come again.
     """
     rows = [line.split("\t") for line in tables.first_lines(file)[:SAMPLE] if line.strip()]
     if len(rows) < LEAST or len(rows[0]) < 3 or any(len(row) != len(rows[0]) for row in rows):
-        return None
-    if all(len(cell.split()) == 1 for row in rows for cell in row):
         return None
     names: Iterable = range(1, len(rows[0]) + 1)
     if not any(map(is_number, rows[0])) and any(_all(is_number, column) for column in zip(*rows[1:], strict=True)):
         names = map(shlex.quote, rows.pop(0))
     full = [[cell.strip() for cell in row] for row in rows if all(map(str.strip, row))]
-    return f"`--format table {_flags(list(zip(*(full or rows), strict=True)), names)}`"
+    columns = list(zip(*full, strict=True))
+    is_timed = 2 * len(full) >= len(rows) and any(_all(_is_moment, column) for column in columns[1:])
+    apart = any(len(cell.split()) != 1 for row in rows for cell in "\t".join(row).rstrip().split("\t"))
+    again = len({row[0] for row in rows}) < len(rows)
+    if not columns or not ((is_timed and (apart or len(full) < len(rows))) or (apart and again)):
+        return None
+    return f"`--format table {_flags(columns, names)}`"
 
 
 def header_cure(file: File) -> str | None:

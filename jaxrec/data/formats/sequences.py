@@ -36,7 +36,6 @@ NAME = "sequences.txt"
 WIDEST = 50  # maximum columns of a table to recognise
 #: puts the item of a line of its own, 7:, before each of the lines below it
 ABOVE = """awk '/^[0-9]+:/ {split($0, item, ":"); next} {print item[1] "," $0}'"""
-NETFLIX = "then `--input log.csv --item 1 --user 2 --weight 3 --time 4`"
 
 
 def read(
@@ -60,10 +59,9 @@ def read(
         asked: whether the person gave the format.
     """
     if file.name != NAME and not asked and (command := lines.tabbed(file)):
-        line = tables.first_line(file)
-        fail(
-            file, 1, line, f"rows of a table, with cells that are empty or of several words: prepare it with {command}"
-        )
+        told = "rows of a table, with cells that are empty or of several words"
+        others = "or say --format sequences if these are a user and that user's items"
+        fail(file, 1, tables.first_line(file), f"{told}: prepare it with {command}, {others}")
     users, tokens = (Ids(role, kind_of(kind, role), keep_na) for role in ("user", "item"))
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
     for piece in pieces(file):
@@ -139,10 +137,16 @@ def _lines(file: File, piece, bad: BadRows, blank: list) -> pl.DataFrame:
             commas = " (a comma or semicolon does not separate tokens: spaces and tabs do)"
             cure = "a user without an item: add the items or remove the line" + commas * bool(re.search("[,;]", row))
             if re.fullmatch("[0-9]+:", row):
-                command = f"`{ABOVE} {shlex.quote(str(file))} >log.csv`"
-                cure = f"an item above its users, as in the Netflix Prize: {command} writes it before each, {NETFLIX}"
+                cure = _of_netflix(file)
         bad.add(file, f"line {number}", row, cure)
     return frame.filter(pl.Series(~alone))
+
+
+def _of_netflix(file: File) -> str:
+    """Returns what to do about items above the lines of their users."""
+    command = f"{lines.unpacked(file)}`{ABOVE} {shlex.quote(str(file))} >log.csv`"
+    cure = f"{command} writes it before each, then `--input log.csv --item 1 --user 2 --weight 3 --time 4`"
+    return f"an item above its users, as in the Netflix Prize: {cure}"
 
 
 def _tokens(file: File, lines: pl.DataFrame, bad: BadRows, users: Ids, items: Ids):

@@ -1,11 +1,11 @@
 """Reads tables: CSV, TSV, JSON lines, Parquet, Arrow or a workbook."""
 
 import functools
+import re
 import shlex
 from dataclasses import replace
 
 from jaxrec.data import columns as cols, tabular
-from jaxrec.data.discover import kind
 from jaxrec.data.files.text import File, some
 from jaxrec.data.formats import partitions
 from jaxrec.data.given import Input
@@ -14,13 +14,14 @@ from jaxrec.data.log import Log
 from jaxrec.data.reader import ROWS, ReaderEntry, described, finished
 from jaxrec.system.errors import UserError
 
-LACKING = 1 / 3  # share of the keys that objects of another table lack
+NUMBERS = re.compile("[0-9]+")
+NAMELESS = re.compile(r"|index|level_\d+|Unnamed: \d+(_level_\d+)?|__.*__")  # names that programs give
 LOOKED = 100  # files looked at for one that is a log
 
 
 def read(given: Input) -> Interactions:
     """Reads a table, as a single file or as shards of one kind."""
-    log, relative, widths, first = None, False, {}, []
+    log, relative, widths, first = None, False, {}, None
     given = replace(given, say=functools.cache(given.say))  # shards give the same notes
     if len(given.files) > 1:
         given.say(f"{len(given.files)} files: {some(file.below for file in given.files)}")
@@ -30,13 +31,13 @@ def read(given: Input) -> Interactions:
         if len(given.files) > 1 and not {*names} - {*file.keys}:
             given.say(f"not read: {file.below}: it has no columns")
             continue
-        _check_width(widths, file, names)
+        _check_width(given, widths, file, names)
         chosen = _of_first(given, file, table) if log is None else _as_before(log, given, file, table)
-        tabular.check_order(given, file, table, chosen)
-        if log is not None:
-            _check_header(given, file, names, first)
+        tabular.check_order(given, file, table, chosen, log is None)
+        if first is not None:
+            _check_header(given, file, names, chosen, *first)
         if log is None:
-            first = names
+            first = file, names
             lists = tabular.unread_lists(table, chosen)
             given.say(cols.said(names, chosen, given.columns) + partitions.said(file) + lists)
             log = given.log({role: names[number] for role, number in chosen.items()})
@@ -52,41 +53,58 @@ def read(given: Input) -> Interactions:
     return described(given, finished(given, log, relative), log.columns["item"])
 
 
-def _check_width(widths: dict[int, File], file: File, names: list[str]) -> None:
+def _check_width(given: Input, widths: dict[int, File], file: File, names: list[str]) -> None:
     """Checks that shards without headers, whose columns are numbered, have as many as those before. Adds this one's.
+
+    Where the format is given, it is only said.
 
     Raises:
         UserError: if it has others.
     """
     if names[:1] == cols.numbered(1):
-        widths.setdefault(len(names), file)
-    if len(widths) > 1:
-        (width, before), (other, _) = widths.items()
-        raise UserError(
-            f"{file}: without a header, and with {other} columns, where {before} has {width}: numbers don't name the "
-            "same ones in both: put headers above them, or, if it is no part of the log, take it out"
-        )
+        widths.setdefault(len(names) - len(file.keys), file)
+    if len(widths) < 2:
+        return
+    (width, before), (other, _) = widths.items()
+    told = f"without a header, and with {other} columns, where {before} has {width}"
+    if given.format is None:
+        cure = "put headers above them, take it out if it is no part of the log, or say --format table if they do"
+        raise UserError(f"{file}: {told}: numbers may not name the same ones: {cure}")
+    given.say(f"{file}: {told}: both are read by the same numbers")
+    widths.pop(other)
 
 
-def _check_header(given: Input, file: File, names: list[str], first: list[str]) -> None:
-    """Checks that a shard is a part of the log: that it doesn't have other columns in the place of some of the first's.
+def _check_header(
+    given: Input, file: File, names: list[str], chosen: dict[str, int], before: File, first: list[str]
+) -> None:
+    """Checks that a shard is a part of the log, and no table of other things that has users and items too.
 
-    Objects may lack some keys. Where the format is given, it is only said.
+    It is none if most of the columns that aren't read are others than those of the first file, `before`. Where the
+    format is given, or the files' names differ in numbers alone, that is only said.
 
     Raises:
-        UserError: if it has.
+        UserError: if it is none.
     """
-    plain = lambda names: {*map(cols.plain, names)}
-    lacks = [name for name in first if cols.plain(name) not in plain(names)]
-    more = [name for name in names if cols.plain(name) not in plain(first)]
-    if not (lacks and more) or (kind(file) == "json" and len(lacks) < LACKING * len(first)):
+    read = {cols.plain(names[at]) for at in chosen.values()}
+    own, theirs = _given_names(names, file), _given_names(first, before)
+    more = [name for plain, name in own.items() if plain not in theirs]
+    lacks = [name for plain, name in theirs.items() if plain not in own]
+    common = own.keys() & theirs.keys() - read
+    if not (more and lacks) or 2 * len(common) > min(len(own.keys() - read), len(theirs.keys() - read)):
         return
-    told = f"{file}: has {some(more)}, and not {some(lacks)}, as {given.files[0]} has"
-    if given.format is not None:
-        given.say(f"{told}; both are read as one log")
+    if given.format is not None or NUMBERS.sub("", file.below) == NUMBERS.sub("", before.below):
+        given.say(f"shards have other columns: some {some(more)}, some {some(lacks)}; all are read as one log")
         return
-    cure = f"--input {shlex.quote(str(given.files[0]))}" if not file.member else "unzip it, and name the log"
-    raise UserError(f"{told}: if it is another table, {cure}; to read them as one log, say --format table")
+    alone = "" if file.member else f", or --input {shlex.quote(str(before))}"
+    alone += " where that is all of the log" if alone and len(given.files) > 2 else ""
+    told = f"{file}: has {some(more)}, and not {some(lacks)}, as {before} has"
+    raise UserError(f"{told}: to read them as one log, say --format table; if it is another table, take it out{alone}")
+
+
+def _given_names(names: list[str], file: File) -> dict[str, str]:
+    """Returns {name as it is compared: name} of the columns that someone named, but for fields of records."""
+    other = lambda name: "." in name or name in file.keys or NAMELESS.fullmatch(name.strip())
+    return {cols.plain(name): name for name in names if not other(name)}
 
 
 def _of_first(given: Input, file: File, table: tabular.Table) -> dict[str, int]:

@@ -103,8 +103,10 @@ def _check_joined(frame: pl.DataFrame, column: str, label: str, given: Input) ->
     if kind_of(given.ids, "item") == "text" or frame["item"].dtype != pl.String:
         return
     distinct = frame["item"].drop_nulls().unique(maintain_order=True)
-    owners = frame["user" if "user" in frame.columns else "session"].n_unique()
-    if (found := joined.example(distinct, len(distinct), len(frame), owners)) and found[1]:
+    owner = frame["user" if "user" in frame.columns else "session"]
+    user, item = (values.rank("dense").fill_null(0).to_numpy() for values in (owner, frame["item"]))
+    known = len(distinct), len(frame), owner.n_unique(), [(user, item)]
+    if (found := joined.example(distinct, *known)) and found[1]:
         raise UserError(joined.refusal(label, column, found[0]))
 
 

@@ -1,8 +1,12 @@
 """Item values that are histories written as plain text, such as `1 2 3`: each would be read as one item."""
 
+from collections.abc import Iterable
+
+import numpy as np
 import polars as pl
 
 from jaxrec.data.files.text import short
+from jaxrec.data.storage.ragged import distinct
 from jaxrec.data.values.spellings import FLOAT
 
 PART = r"[^\s,;|'\"]+"
@@ -25,18 +29,22 @@ CURE = (
 )
 
 
-def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str, bool] | None:
+def example(
+    values: pl.Series, count: int, rows: int, owners: int, codes: Iterable[tuple[np.ndarray, np.ndarray]] = ()
+) -> tuple[str, bool] | None:
     """Returns a value that looks like a history, and whether its parts look like ids; None if the items don't.
 
     Ids have digits, so that titles are none; words count only in square brackets, or where a comma, semicolon or | lies
     between, and each user has one row: they may be genres. One list as Python or JSON writes it is enough. Where values
-    come again, as a history does in each of a user's rows, they are histories if they have several lengths.
+    come again, as a history does in each of a user's rows, they are histories if they have several lengths, and nearly
+    all have one owner.
 
     Args:
         values: distinct items as text; those that are plain numbers may be missing.
         count: number of distinct items.
         rows: number of rows.
         owners: number of users (or sessions).
+        codes: numbers of the owners and of the items of rows, in parts; only the first is looked at.
 
     >>> example(pl.Series(["1 2 3", "2 3 4"]), 2, 2, 2)
     ('1 2 3', True)
@@ -68,10 +76,20 @@ def example(values: pl.Series, count: int, rows: int, owners: int) -> tuple[str,
     found = parts.list.unique().explode()
     recurring = found.is_duplicated().sum() >= RECURRING * len(found)
     ids = (found.str.contains("[0-9]") & (found.str.len_chars() <= LONGEST)).sum() >= NUMBERED * len(found)
-    if ids and (once or differ) and (recurring or (differ and found.str.contains(PLAIN).all())):
+    if ids and once and (recurring or (differ and found.str.contains("^[0-9]+$").all())):
+        return values[0], True
+    if ids and differ and not once and (recurring or found.str.contains(PLAIN).all()) and _have_one_owner(codes):
         return values[0], True
     listed = inner.str.contains(r"[,;|]") & ~inner.str.contains(r"[^\s,;|]\s+[^\s,;|]")
     return (values[0], False) if alone and recurring and listed.sum() >= NUMBERED * len(listed) else None
+
+
+def _have_one_owner(codes: Iterable[tuple[np.ndarray, np.ndarray]]) -> bool:
+    """Returns whether nearly all items of the first rows are one owner's alone."""
+    for owner, item in codes:
+        pairs = distinct(owner.astype(np.int64) << 32 | item)
+        return LISTED * len(pairs) <= len(distinct(item.astype(np.int64)))
+    return False
 
 
 def refusal(where: object, column: str, value: str, flags: str = "--ids text") -> str:

@@ -102,7 +102,7 @@ class Plausible:
 
     def short(self) -> str:
         """Returns a note about small numbers that may be dates, as 251220; "" if they aren't."""
-        if self._likely([digits.YEARLESS]):
+        if self._likely([digits.YEARLESS]) and self._most // 100 - self._least // 100 > 1:  # several months
             return "; if they are months and days, write the year before them, as 20250131"
         forms = " or ".join(f"'{form}'" for form in self._likely(digits.SHORT))
         return f"; if they are days, --time-format {forms} reads them" if forms else ""

@@ -131,9 +131,18 @@ def kind_of(ids: str, role: str) -> str:
     Raises:
         UserError: there is no such kind, or no such role.
     """
+    return kinds(ids)[role]
+
+
+def kinds(ids: str) -> dict[str, str]:
+    """Returns the kinds of the ids of all ROLES, as `kind_of` has them.
+
+    Raises:
+        UserError: as `kind_of`.
+    """
     given = ids if "=" in ids else ",".join(f"{each}={ids}" for each in ROLES)
     parts = [part.partition("=") for part in given.split(",")]
-    kinds = {name.strip(): kind.strip() for name, _, kind in parts}
-    if not (kinds.keys() <= {*ROLES} and {*kinds.values()} <= {"", *KINDS}):
+    found = {name.strip(): kind.strip() for name, _, kind in parts}
+    if not (found.keys() <= {*ROLES} and {*found.values()} <= {"", *KINDS}):
         raise UserError(f"no ids {ids!r}: choose one of {', '.join(KINDS)}, or say it of a role, as user=integer")
-    return kinds.get(role, "")
+    return dict.fromkeys(ROLES, "") | found

@@ -325,7 +325,7 @@ def test_dicts_of_python_are_read_as_json_is(tmp_path):
         "price": [None, 2.5],
     }
     path.write_text("{'id': open('a')}\n")
-    with pytest.raises(UserError, match=r"items\.jsonl: not JSON lines, nor Python's"):
+    with pytest.raises(UserError, match=r"items\.jsonl, line 1: .*neither JSON nor a dict of Python"):
         items.table(File(path))
 
 
@@ -338,7 +338,7 @@ def test_columns_of_empty_records_are_left_out_and_said(tmp_path):
         '{"item": "a", "details": {}, "kind": "x"}\n{"item": "b", "details": {}, "kind": "y"}\n',
     )
     assert read(log, say=said.append).catalogue.about.columns == ["kind"]
-    assert any(line.endswith("items.jsonl: columns of empty records are left out: details") for line in said)
+    assert any(line.endswith("items.jsonl: columns with empty records are left out: details") for line in said)
 
 
 def test_recbole_s_users_are_read_beside_the_log(tmp_path):

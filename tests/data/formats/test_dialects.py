@@ -222,3 +222,11 @@ def test_a_first_row_with_a_value_that_is_a_common_name_is_no_header(tmp_path):
     assert len(read(tmp_path / "a.csv", columns=columns).items) == 3
     (tmp_path / "a.csv").write_text("who,what,item,when\nu1,i2,a,1400000001\nu2,i1,b,1400000002\n")
     assert len(read(tmp_path / "a.csv", columns=columns).items) == 2
+
+
+@pytest.mark.parametrize("first", ["user,item", "who,item"])
+def test_a_header_that_comes_again_or_names_a_value_is_a_header(tmp_path, first):
+    rows = ["u1,i5", "u1,item", first, "u2,i5"]
+    (tmp_path / "a.csv").write_text("\n".join([first, *rows]) + "\n")
+    found = read(tmp_path / "a.csv", columns={"user": "1", "item": "2", "time": "none"})
+    assert found.users.tolist() == ["u1", "u2"] and len(found.items) == 3

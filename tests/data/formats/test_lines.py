@@ -104,3 +104,14 @@ def test_lines_of_as_many_tabs_are_a_table_whatever_a_cell_holds(tmp_path, cell)
     with pytest.raises(UserError, match=r"rows of a table.*`--format table --user 1 --item 2 --time 4`"):
         read(tmp_path / "a.txt")
     assert len(read(tmp_path / "a.txt", "table", {"user": "1", "item": "2", "time": "4"}).items) == 3
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [["u1 5 6 ", "u2 5 7 "], ["u1 5  ", "u2 5 7 "], ["u1 2;9 4;1", "u2 3 5;2"]],
+    ids=["ends", "padded", "mixed"],
+)
+def test_histories_between_tabs_are_still_read(tmp_path, lines):
+    text = "".join(f"{line}\n" for line in [*lines, "u3 5 6 "])
+    (tmp_path / "a.txt").write_text(text.replace(" ", "\t").replace(";", " "))
+    assert read(tmp_path / "a.txt").users.tolist() == ["u1", "u2", "u3"]

@@ -29,11 +29,11 @@ def test_another_table_beside_the_log_is_no_shard_unless_that_is_said(tmp_path, 
     assert cli.main(argv) == 2
     said = capsys.readouterr().err
     lacks = "has tag, and not rating" if name == "csv" else "has compliments, and not stars, useful"
-    assert f"b.{name}: {lacks}, as" in said and f"--input {tmp_path}/a.{name}; to read them as one log, say" in said
+    assert f"b.{name}: {lacks}, as" in said and f"take it out, or --input {tmp_path}/a.{name}" in said
     assert len(read(tmp_path / f"a.{name}").items) == 3
     said = []
     assert len(read(tmp_path, "table", say=said.append).items) == 4
-    assert any("both are read as one log" in line for line in said)
+    assert any("all are read as one log" in line for line in said)
 
 
 def test_shards_may_lack_columns_or_have_more_and_objects_both(tmp_path):
@@ -60,3 +60,21 @@ def test_shards_without_headers_have_as_many_columns(tmp_path, second):
         UserError, match=rf"c\.tsv: without a header, and with {second.count(chr(9)) + 1} columns, where"
     ):
         read(tmp_path, columns=columns)
+
+
+@pytest.mark.parametrize("names", [("2020-01", "2020-02"), ("day=1/a", "day=2/a")])
+def test_shards_of_one_name_may_have_other_optional_columns(tmp_path, names):
+    for name, column in zip(names, ("coupon", "campaign"), strict=True):
+        path = tmp_path / f"{name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"user_id,item_id,{column}\n1,5,x\n1,6,y\n")
+    said = []
+    assert len(read(tmp_path, say=said.append).items) == 4
+    assert "shards have other columns: some campaign, some coupon; all are read as one log" in said
+
+
+@pytest.mark.parametrize("own, other", [("", "Unnamed: 0"), ("__index_level_0__", "__null_dask_index__")])
+def test_names_that_programs_give_make_no_other_table(tmp_path, own, other):
+    for name, column in {"a.csv": own, "b.csv": other}.items():
+        (tmp_path / name).write_text(f"{column},user_id,item_id\n0,1,5\n1,1,6\n")
+    assert len(read(tmp_path).items) == 4

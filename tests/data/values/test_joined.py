@@ -5,6 +5,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -176,6 +177,8 @@ def test_text_in_brackets_is_known_by_the_plural_of_a_name(tmp_path, header, gap
 )
 def test_histories_that_each_row_of_a_user_repeats_are_refused(histories, gap, id, times):
     values = [gap.join(id.format(item) for item in items) for items in histories]
-    distinct = pl.Series(values).unique(maintain_order=True)
-    found = example(distinct, len(distinct), rows=times * len(values), owners=len(values))
-    assert (found is not None and found[1]) == (len({*map(len, histories)}) > 1)
+    distinct = [*dict.fromkeys(values)]
+    owner, item = np.arange(len(distinct)).repeat(times), np.arange(len(distinct)).repeat(times)
+    found = lambda owner: example(pl.Series(distinct), len(distinct), len(item), len(distinct), [(owner, item)])
+    assert (found(owner) is not None) == (len({len(items) for items in histories}) > 1)
+    assert found(np.roll(owner, 1)) is None  # items that several users have

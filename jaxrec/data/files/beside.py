@@ -13,11 +13,14 @@ NAMES = ("items.csv", "items.tsv", "items.parquet", "items.jsonl")  # of tables 
 def table(log: list[File], folder: str, role: str = "item") -> File | None:
     """Returns the table of items, or users, in the given folder, the log's common folder, or beside the log's files.
 
+    That of RecBole beside an .inter has its name.
+
     Raises:
         UserError: if there are two in a folder, or several of the log's folders have different ones.
     """
     places, names = [], [name.replace("item", role) for name in NAMES]
-    names += [file.name.removesuffix(".inter") + f".{role}" for file in log[:1] if file.suffix == ".inter"]
+    if log[0].suffix == ".inter" and (own := log[0].beside(log[0].name.removesuffix(".inter") + f".{role}")):
+        return own  # RecBole's
     if Path(folder).expanduser().is_dir():
         places.append(File(Path(folder).expanduser() / log[0].path.name))
     if len(log) > 1 and not log[0].member:

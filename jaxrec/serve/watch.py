@@ -123,7 +123,7 @@ def compile_all(recommender: Recommender, k: int, batch: int) -> None:
 
 
 def _compiled(recommender, k, batch):
-    """Compiles, and yields a number of histories once all is compiled that so many need at once: 1, 2, 4, …"""
+    """Compiles for 1, 2, 4, … histories at once, and yields each number when its programs are compiled."""
     for rows in (1 << power for power in range(min(batch, recommender.engine.rows).bit_length())):
         for most in (k, BEST) if k > BEST else (k,):  # what answers k answers fewer too, but slower
             recommender.engine.compile(rows, min(most, recommender.engine.items))

@@ -203,3 +203,12 @@ def test_data_that_are_neither_a_path_nor_a_table_are_refused(data, said):
         with pytest.raises(jaxrec.UserError) as caught:
             read(data)
         assert said in str(caught.value)
+
+
+def test_an_item_that_fills_lists_up_is_told_of_and_left_out_as_that_says(tmp_path):
+    lists = [[5, 8, 6, 0], [7, 0, 0, 0], [6, 5, 0, 0]]
+    pl.DataFrame({"user": [1, 2, 3], "items": lists}).write_parquet(tmp_path / "a.parquet")
+    told = [note for note in jaxrec.prepare(tmp_path / "a.parquet").notes if "item 0 is in 6 of them" in note]
+    assert len(told) == 1 and "--only 'COLUMN!=0'" in told[0]
+    found = jaxrec.prepare(tmp_path / "a.parquet", only="items!=0", k_core=1)
+    assert found.facts["interactions"] == 6 and not any("item 0" in note for note in found.notes)

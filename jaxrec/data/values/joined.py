@@ -94,7 +94,8 @@ def _have_one_owner(codes: Iterable[tuple[np.ndarray, np.ndarray]]) -> bool:
 
 def refusal(where: object, column: str, value: str, flags: str = "--ids text") -> str:
     """Returns the message for a column of histories. `flags`: what reads each of them as one item."""
-    told = f"{where}: column {column}: {short(value)} and the like look like histories, each of which would be one item"
+    named = column if column.startswith("column ") else f"column {column}"
+    told = f"{where}: {named}: {short(value)} and the like look like histories, each of which would be one item"
     lost = "; its ... stands for items that are lost" if "..." in value else ""
     return f"{told}{lost}: write them {CURE} {flags}"
 

@@ -91,7 +91,7 @@ ADVISED = {
 
 
 @pytest.mark.parametrize("lines, flags", ADVISED.values(), ids=ADVISED)
-def test_a_column_of_times_is_advised_as_no_item(tmp_path, lines, flags):
+def test_the_command_takes_times_for_no_items_and_ids_for_no_weights(tmp_path, lines, flags):
     with pytest.raises(UserError) as caught:
         read(put(tmp_path, lines, "\t"))
     assert f"`--format table --user 1 {flags}`" in str(caught.value)

@@ -202,7 +202,7 @@ def check_order(given: Input, file: File | str, table: Table, chosen: dict[str, 
     others = [number for number, name in enumerate(names) if number not in chosen.values() and name not in parents]
     found = _first_values(table, chosen, [chosen["item"], *others])
     parts = [names[at] for at in parts_of_dates.named(names, others) if parts_of_dates.hold(found.get(at), names[at])]
-    if parts:
+    if len(parts) > 1:
         raise UserError(
             f"{file}: no column is known as the time by its name, but {some(parts)} read as parts of one: put a column "
             f"of whole dates beside them (2024-01-31 23:59:00), or take the order of the file with --time {cols.NONE} "

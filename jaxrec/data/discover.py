@@ -294,9 +294,14 @@ def _looks_like(file: File) -> str | None:
         return None
     if (found := kind(file)) != "text":
         return found
-    line = _first_line(file)
-    best = max(SEPARATORS, key=line.count)
-    return f"text with {best!r}" if line.count(best) else None
+    separator, count = _separated(_first_line(file))
+    return f"text with {separator!r}" if count else None
+
+
+def _separated(line: str) -> tuple[str, int]:
+    """Returns the likeliest separator of a line, and how often it has it."""
+    separator = max(SEPARATORS, key=line.count)
+    return separator, line.count(separator)
 
 
 def _first_line(file: File) -> str:
@@ -315,13 +320,13 @@ def _labels(files: list[File]) -> dict[File, str]:
     Of text that is not UTF-8, which reading it says, that of another file with its extension and number of columns.
     """
     found = {file: label for file in files if (label := _looks_like(file))}
-    shape = lambda file, line: (file.suffix, label := max(SEPARATORS, key=line.count), line.count(label))
-    shapes = {shape(file, _first_line(file)): label for file, label in found.items() if label.startswith("text")}
+    texts = ((file, label) for file, label in found.items() if label.startswith("text"))
+    shapes = {(file.suffix, _separated(_first_line(file))): label for file, label in texts}
     for file in (each for each in files if each not in found and not _is_aside(each)):
         start = file.start(BLANK).removeprefix(MARK)
-        its = shape(file, start.partition(b"\n")[0].decode("latin-1"))
-        if its in shapes and not CONTROL.search(start):
-            found[file] = shapes[its]
+        shape = file.suffix, _separated(start.partition(b"\n")[0].decode("latin-1"))
+        if shape in shapes and not CONTROL.search(start):
+            found[file] = shapes[shape]
     return found
 
 

@@ -2,11 +2,13 @@
 
     python -m benchmarks.context --dataset rsc15-100k
     python -m benchmarks.context --dataset ml-100k --arms gap,weights --seeds 3
+    python -m benchmarks.context --dataset 30music-sample10 --set split=by-time --arms played,loss --seeds 3
 
 Both are the recipe `default` for that log, of a fixed number of epochs. Trainings lie under --runs and are gone on
-with, or taken as they are; each run adds to the result. The gain is that of the metric by which the checkpoint is
-chosen, on the test, over all seeds, with a paired interval. What is shown the time of asking is also told when the
-targets were, in a row of its own.
+with, or taken as they are; each run adds to the result. The gains are those on the test, over all seeds, with paired
+intervals; the checkpoint is chosen by NDCG@10. What is shown the time of asking is also told when the targets were, in
+a row of its own. Of 30Music it is known how long a track was played: what was done with it, its type, is whether it was
+left before nine tenths of what is usual for that track, the median, or lasted longer than one and a half of it.
 """
 
 import argparse
@@ -14,61 +16,128 @@ import functools
 import json
 from pathlib import Path
 
+import numpy as np
+import polars as pl
+
+import jaxrec
+from benchmarks import plots
+from benchmarks.gains import SECTIONS
 from benchmarks.levers import keep, ranks, summary, train
 from jaxrec.api.logs import as_log
-from jaxrec.evaluation.comparison import paired
+from jaxrec.evaluation.comparison import bootstrap, paired
 
 EPOCHS = {"ml-100k": 30, "rsc15-100k": 8, "30music-sample10": 8, "beauty-5core": 24, "ml-1m": 10}
 NONE = {"features": "", "id_dropout": 0.0}  # the recipe takes them by itself
+AT_20 = "recall@20", "mrr@20"
+TIMES, ASKED = "gap,hour,weekday,month", "asked_gap,asked_hour,asked_weekday,asked_month"
 #: {arm: what it changes}
 ARMS = {
     "gap": {"context": "gap"},
     "calendar": {"context": "hour,weekday,month"},
     "weights": {"context": "weight"},
     "sessions": {"context": "session"},
-    "time": {"context": "gap,hour,weekday,month"},
+    "time": {"context": TIMES},
     "loss": {"loss.weight": "log"},
-    "all": {"context": "gap,hour,weekday,month,weight"},
-    "asked": {"context": "gap,hour,weekday,month,asked_gap,asked_hour,asked_weekday,asked_month"},
+    "types": {"context": "type"},
+    "played": {"context": "weight,type"},
+    "asked": {"context": f"{TIMES},{ASKED}"},
     "bias": {"model.time_bias": True},
     "intervals": {"model.time_intervals": 256},
     "features": {"id_dropout": 0.1, "features": True},
     "users": {"user_features": True},
-    "together": {"context": "gap,hour,weekday,month", "id_dropout": 0.1, "features": True, "user_features": True},
+    "together": {"context": True, "id_dropout": 0.1, "features": True, "user_features": True},
 }
-#: {what is True in an arm: {data: its columns}}; data that has none goes without
+#: {what is True in an arm: {data: what it has of it}}; data that has none goes without
 COLUMNS = {
+    "context": {
+        "ml-100k": f"{TIMES},{ASKED},weight",
+        "rsc15-100k": f"{TIMES},{ASKED}",
+        "30music-sample10": f"{TIMES},{ASKED},weight,type,session",
+        "ml-1m": "weight",
+    },
     "features": {"ml-100k": "genres,year", "ml-1m": "genres,year", "beauty-5core": "attribute_ids"},
     "user_features": {"ml-1m": "gender,age,occupation"},
 }
-#: {data: what of its context it has}; other data has all
-CONTEXT = {"beauty-5core": ""}
 
 
 def main(flags):
     """Train what is lacking, and write what each arm gains."""
-    log, name = as_log(flags.dataset), Path(flags.dataset).name
-    base = {"epochs": EPOCHS[name], "patience": 0, "optim.schedule": "cosine", "eval_every": 2} | NONE | flags.set
-    runs, seeds = flags.runs / name, range(flags.seeds)
+    data = Path(flags.dataset).name
+    log = played(Path(flags.dataset)) if data == "30music-sample10" else as_log(flags.dataset)
+    name = f"{data}, {flags.set['split']}" if "split" in flags.set else data
+    base = {"epochs": EPOCHS[data], "patience": 0, "optim.schedule": "cosine", "eval_every": 2} | NONE | flags.set
+    runs, seeds = flags.runs / name.replace(", ", "-"), range(flags.seeds)
     plain = [train(log, "default", base, runs, "base", seed) for seed in seeds]
     of_base = {part: ranks(log, plain, part) for part in ("valid", "test")}
-    described = {"recipe": "default", "changes": base, **{part: summary(found) for part, found in of_base.items()}}
+    described = {"recipe": "default", "changes": base, **{part: summed(found) for part, found in of_base.items()}}
     for arm in flags.arms:
-        changes = of_data(ARMS[arm], name)
+        changes = of_data(ARMS[arm], data)
         changed = [train(log, "default", base | changes, runs, arm, seed) for seed in seeds]
         for told in (False, True)[: 1 + ("asked_" in changes.get("context", ""))]:
             row = {"changes": changes, "seeds": flags.seeds} | ({"query_time": True} if told else {})
             for part in ("valid", "test"):
                 found = ranks(log, changed, part, told)
-                row[part] = summary(found) | {"gain": paired(found, of_base[part])}
+                row[part] = summed(found) | {"gain": paired(found, of_base[part])}
+                row[part]["gain_at_20"] = gained_at_20(found, of_base[part])
             keep("context", name, described, f"{arm}, with query time" if told else arm, row)
+
+
+def plot(result, path):
+    """Draw what each kind gains on each data set, with its interval; a figure for each section."""
+    for section, arms in SECTIONS.items():
+        rows = [
+            (name, arm, found["arms"][arm])
+            for name, found in result["data"].items()
+            for arm in arms
+            if arm in found["arms"]
+        ]
+        figure, (axes,) = plots.panels(width=6.4, height=0.9 + 0.3 * len(rows))
+        for place, (_, _, row) in enumerate(rows):
+            gain = row["test"]["gain"]
+            at = row["test"]["ndcg@10"] - gain["ndcg@10"]
+            low, mean, high = (100 * each / at for each in (gain["ci95"][0], gain["ndcg@10"], gain["ci95"][1]))
+            axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color="C0", markersize=4, capsize=3)
+        axes.axvline(0, color="grey", linewidth=1)
+        axes.set_yticks(range(len(rows)), [f"{name}: {arm}" for name, arm, _ in rows])
+        axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="gain of NDCG@10 on the test, %, with 95% intervals")
+        figure.tight_layout()
+        plots.save(figure, path.with_name(f"{path.stem}_{section}.png"))
+
+
+def played(folder):
+    """The log of 30Music with a type for each event, by how long its track was played."""
+    share = pl.col("playtime") / pl.col("playtime").median().over("item_id")
+    done = (
+        pl.when(share < 0.9).then(pl.lit("left")).when(share > 1.5).then(pl.lit("longer")).otherwise(pl.lit("played"))
+    )
+    frame = pl.read_csv(folder / "interactions.csv.gz").with_columns(done.alias("done"))
+    columns = {"user": "user_id", "item": "item_id", "time": "timestamp", "session": "session_id"}
+    return jaxrec.prepare(frame, **columns, weight="playtime", type="done")
+
+
+def at_20(ranks):
+    """Recall@20 and 1 / rank within the best 20 of each question, averaged over seeds. [S, Q] -> [2, Q]"""
+    hits = ranks <= 20
+    return np.stack([hits, hits / ranks]).mean(1)
+
+
+def summed(ranks):
+    """Metrics at 10 and at 20, means over seeds."""
+    return summary(ranks) | dict(zip(AT_20, at_20(ranks).mean(1).tolist(), strict=True))
+
+
+def gained_at_20(ranks, base):
+    """What is gained at 20, with 95% intervals over questions."""
+    gains = at_20(ranks) - at_20(base)
+    pairs = zip(AT_20, gains.mean(1).tolist(), bootstrap(gains), strict=True)
+    return {name: {"mean": mean, "ci95": interval} for name, mean, interval in pairs}
 
 
 def of_data(changes, name):
     """An arm's changes as they are for that data, without what it does not have."""
     columns = {key: COLUMNS[key].get(name, "") for key, value in changes.items() if value is True and key in COLUMNS}
-    context = {"context": CONTEXT[name]} if "context" in changes and name in CONTEXT else {}
-    return {key: value for key, value in {**changes, **columns, **context}.items() if value != ""}
+    kept = {key: value for key, value in {**changes, **columns}.items() if value != ""}
+    return kept if kept.get("features") else {key: value for key, value in kept.items() if key != "id_dropout"}
 
 
 def assignments(text):

@@ -3,6 +3,15 @@
 import statistics
 
 DATA = {"ml-1m-sasrec": "ml-1m"}  # where one goes by two names
+#: {what a log knows: the arms of `benchmarks.context` that show it}
+SECTIONS = {
+    "times": ("gap", "calendar", "time", "bias", "intervals"),
+    "asked": ("asked", "asked, with query time"),
+    "actions": ("weights", "types", "played", "sessions", "loss"),
+    "items": ("features",),
+    "users": ("users",),
+    "together": ("together", "together, with query time"),
+}
 DEFAULT = ", default"  # ends the name of a column against configs/default.py as it is
 
 
@@ -33,20 +42,27 @@ def _gains(data):
     return "\n".join(rows)
 
 
-def context(result):
-    """What each kind of context gains on the test."""
-    data = result["data"]
-    rows = ["| data | shown, or counted | gain of NDCG@10 (95%), seeds | HR@10 | NDCG@10 |", "|---|---|---|---|---|"]
+def context(result, section):
+    """What the kinds of context of a section gain on the test."""
+    data = {name: found for name, found in result["data"].items() if set(SECTIONS[section]) & set(found["arms"])}
+    rows = ["| data | shown, or counted | seeds | NDCG@10 | Recall@20 | MRR@20 |", "|---|---|---|---|---|---|"]
     for name, found in data.items():
         at = found["base"]["test"]
-        rows.append(f"| {DATA.get(name, name)} | items alone | | {at['hr@10']:.4f} | {at['ndcg@10']:.4f} |")
-        for row in found["arms"].values():
+        bare = " | ".join(f"{at[metric]:.4f}" for metric in ("ndcg@10", "recall@20", "mrr@20"))
+        rows.append(f"| {DATA.get(name, name)} | items alone | {at['seeds']} | {bare} |")
+        for row in (found["arms"][arm] for arm in SECTIONS[section] if arm in found["arms"]):
             listed = " ".join(f"`{key}={value}`" for key, value in row["changes"].items())
             listed += ", with query time" if row.get("query_time") else ""
             test = row["test"]
-            cells = f"{_gain(row)} | {test['hr@10']:.4f} | {test['ndcg@10']:.4f}"
-            rows.append(f"| {DATA.get(name, name)} | {listed} | {cells} |")
-    return "\n".join(rows) + f"\n\nTrained by {_bases(data)}, on {_machines(result, 'arms')}.\n"
+            gains = {"ndcg@10": {"mean": test["gain"]["ndcg@10"], "ci95": test["gain"]["ci95"]}} | test["gain_at_20"]
+            cells = " | ".join(f"{test[metric]:.4f}, {_share(gain, test[metric])}" for metric, gain in gains.items())
+            rows.append(f"| {DATA.get(name, name)} | {listed} | {row['seeds']} | {cells} |")
+    return "\n".join(rows) + "\n"
+
+
+def trained(result):
+    """By which recipes what is shown was measured, and on what."""
+    return f"Trained by {_bases(result['data'])}, on {_machines(result, 'arms')}.\n"
 
 
 def continued(results):
@@ -111,9 +127,15 @@ def _gain(row):
 
 
 def _relative(gain, at):
-    """A gain with its interval, in per cent of what it is added to."""
-    low, high = gain["ci95"]
-    return f"{gain['ndcg@10'] / at:+.1%} ({low / at:+.1%} to {high / at:+.1%})"
+    """A gain of NDCG@10 with its interval, in per cent of what it is added to."""
+    return _share({"mean": gain["ndcg@10"], "ci95": gain["ci95"]}, at + gain["ndcg@10"])
+
+
+def _share(gain, now):
+    """A gain with its interval, in per cent of what it was added to and made `now`."""
+    at = now - gain["mean"]
+    low, high = (each / at for each in gain["ci95"])
+    return f"{gain['mean'] / at:+.1%} ({low:+.1%} to {high:+.1%})"
 
 
 def _bases(data):

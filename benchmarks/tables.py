@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import beyond, readme
-from benchmarks.gains import DATA, context, continued, levers, new_items, precision
+from benchmarks.gains import DATA, SECTIONS, context, continued, levers, new_items, precision, trained
 from benchmarks.record import RESULTS
 from jaxrec.config import reference
 
@@ -310,7 +310,8 @@ def main():
         pages["docs/recipes.md"] = levers(results["levers"])
     if "context" in results:
         cost = [beyond.everything(results["everything"])] if "everything" in results else []
-        pages["docs/context.md"] = [context(results["context"]), *cost]
+        gained = [context(results["context"], section) for section in SECTIONS]
+        pages["docs/context.md"] = [*gained, trained(results["context"]), *cost]
     if "new_items" in results:
         rolling = [result for name, result in results.items() if name.startswith("backtest_") and "-continued" in name]
         pages["docs/backtest.md"] = [continued(rolling), new_items(results["new_items"])]

@@ -126,7 +126,7 @@ def table(file: File, column: str | None = None, role: str = "item") -> pl.DataF
         The column `ID`, as text, all others, and one for each array of vectors beside the file.
 
     Raises:
-        UserError: if the file can't be read, no column of ids is found, or an id is missing or occurs twice.
+        UserError: if the file can't be read, no column of ids is found, an id is missing, or two rows of one differ.
     """
     return embeddings.with_vectors(file, _rows(file, column, role))
 
@@ -225,8 +225,7 @@ def _with_ids(file: File | str, frame: pl.DataFrame, key: int, role: str) -> pl.
     ids = ids.cast(pl.String).fill_null("")
     names = _distinct(file, frame.columns, key)
     frame = frame.with_columns(ids).rename(dict(zip(frame.columns, names, strict=True)))
-    _check_ids(file, frame, lambda row: f"row {row + 1}", role)
-    return frame
+    return _once(file, frame, lambda row: f"row {row + 1}", role)
 
 
 def _recbole(file: File, column: str | None, role: str) -> pl.DataFrame:
@@ -291,17 +290,24 @@ def _distinct(file: File | str, header: list[str], key: int) -> list[str]:
     return names
 
 
-def _check_ids(file: File | str, frame: pl.DataFrame, place: Callable[[int], str], role: str) -> None:
-    """Checks that each row has a distinct id. `place`: index of a row -> its place, as "line 7"."""
+def _once(file: File | str, frame: pl.DataFrame, place: Callable[[int], str], role: str) -> pl.DataFrame:
+    """Returns the rows without those that repeat another in every column, and checks that each has its own id.
+
+    `place`: index of a row -> its place, as "line 7".
+    """
     ids = frame[ID]
     row = lambda at: short(",".join("" if value is None else str(value) for value in frame.row(at)))
     if (empty := (ids.str.strip_chars() == "").arg_true()).len():
         raise UserError(f"{file}, {place(empty[0])}: {row(empty[0])}: no {role} id: fill it in, or remove the row")
-    again = (~ids.is_first_distinct()).arg_true()
-    if again.len():
+    if ids.is_first_distinct().all():
+        return frame
+    new = frame.hash_rows().is_first_distinct()
+    if (again := (new & ~ids.is_first_distinct()).arg_true()).len():
         first = (ids == ids[again[0]]).arg_true()[0]
-        cure = f"{role} {ids[again[0]]} has {place(first)} already: keep one of them"
+        keep = "keep one of them" if again.len() == 1 else "and others have several rows too: keep one of each"
+        cure = f"{role} {ids[again[0]]} has {place(first)} already: {keep}"
         raise UserError(f"{file}, {place(again[0])}: {row(again[0])}: {cure}")
+    return frame.filter(new)
 
 
 def _frame(file: File, header: list[str], key: int, rows: Iterator, role: str = "item") -> pl.DataFrame:
@@ -317,9 +323,9 @@ def _frame(file: File, header: list[str], key: int, rows: Iterator, role: str = 
         columns = zip(*(row for _, row in chunk), strict=True)
         frame = pl.DataFrame({n: pl.Series(n, c, pl.String) for n, c in zip(names, columns, strict=True)})
         frames.append(frame := frame.with_columns(pl.exclude(ID).str.strip_chars()))
-        _check_ids(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}", role)  # early: long
+        _once(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}", role)  # early: long
         lines.append(pl.Series([line for line, _ in chunk], dtype=pl.Int64))
     frame, line = pl.concat(frames), pl.concat(lines)
-    _check_ids(file, frame, lambda row: f"line {line[row]}", role)
+    frame = _once(file, frame, lambda row: f"line {line[row]}", role)
     texts = {name for name in names if name == ID or cols.plain(name) in TITLES}
     return frame.with_columns(typed(frame[name]) for name in names if name not in texts)

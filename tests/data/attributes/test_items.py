@@ -229,6 +229,7 @@ def test_movielens_names_its_films(tmp_path, kind, zipped):
     [
         ("items.csv", "code,title\n1,One\n", 1, "no column item_id: there are code, title"),
         ("items.csv", "item_id,title\n1,One\n2,Two\n1,Uno\n", 4, "'1,Uno': item 1 has line 2 already: keep one"),
+        ("items.csv", "item_id,title\n1,One\n1,Uno\n2,a\n2,b\n1,One\n", 3, "already: and others have several rows too"),
         ("items.csv", "item_id,title\n1,One\n2,Two, too\n", 3, "'2,Two, too': 3 fields where the header has 2"),
         ("items.csv", 'item_id,title\n1,"One\nand\nmore"\n\n1,Two\n', 6, "item 1 has line 2 already"),
         ("items.csv", 'item_id,title\n1,One\n2,"Two\n', 3, "not CSV"),
@@ -249,6 +250,22 @@ def test_a_broken_table_is_named_with_its_line(tmp_path, name, text, line, cure)
     read = {"items.csv": items.table, "a.item": items.table, "u.item": items.movielens}[name]
     with pytest.raises(UserError, match=rf"^{re.escape(str(file))}, line {line}: .*{re.escape(cure)}"):
         read(file)
+
+
+@pytest.mark.parametrize("name", ["items.csv", "items.parquet", "items.jsonl", "a.item", "u.item"])
+def test_a_row_that_repeats_another_in_every_column_is_there_once(tmp_path, name):
+    rows = [("1", "One"), ("2", "Two"), ("1", "One")]
+    frame = pl.DataFrame(rows, schema=["item_id", "title"], orient="row")
+    lines = {"items.csv": "item_id,title\n", "a.item": "item_id:token\ttitle:token\n"}
+    cells = {"items.csv": "{},{}\n", "a.item": "{}\t{}\n", "u.item": "{}|{}|||x|1\n"}
+    if name == "items.parquet":
+        frame.with_columns(tags=pl.lit([1, 2])).write_parquet(tmp_path / name)
+    elif name == "items.jsonl":
+        frame.with_columns(vector=pl.lit([0.5, float("nan")])).write_ndjson(tmp_path / name)
+    else:
+        write(tmp_path, name, lines.get(name, "") + "".join(cells[name].format(*row) for row in rows))
+    found = items.movielens(File(tmp_path / "u.data")) if name == "u.item" else items.table(File(tmp_path / name))
+    assert found.select("id", "title").rows() == rows[:2]
 
 
 def test_a_table_beside_the_log_that_is_none_of_its_items_is_left_alone_where_that_is_said(tmp_path):

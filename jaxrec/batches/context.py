@@ -271,6 +271,7 @@ def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: 
     found = _empty(events, kinds)
     dated = "dates" in {kind_of(kind).needs for kind in kinds}
     local = events._replace(times=calendar.local(np.asarray(events.times), events.zone)) if dated else events
+    last = events.offsets[1:][np.diff(events.offsets) > 0] - 1  # places of the last events of histories
     made = {}  # by their function, which is one for a kind and for that of the time of asking
     for column, kind in enumerate(map(kind_of, kinds) if len(found) else ()):
         if kind.numbers not in made:
@@ -278,13 +279,16 @@ def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: 
         found[:, column] = made[kind.numbers]
         if kind.asked and not masks:
             found[:-1, column] = found[1:, column]
-            found[events.offsets[1:][np.diff(events.offsets) > 0] - 1, column] = 0
+            found[last, column] = 0
     return found
 
 
 def partly(events: Events, kinds: Sequence[str], name: str = "the log", masks: bool = False) -> np.ndarray:
     """`numbers`, and 0 for the kinds whose needs the events lack."""
-    found, have = _empty(events, kinds), [kind for kind in kinds if not LACKS[kind_of(kind).needs](events)]
+    have = [kind for kind in kinds if not LACKS[kind_of(kind).needs](events)]
+    if len(have) == len(kinds):
+        return numbers(events, kinds, name, masks)
+    found = _empty(events, kinds)
     if have:
         found[:, [kinds.index(kind) for kind in have]] = numbers(events, have, name, masks)
     return found

@@ -2,7 +2,7 @@
 
     python train.py --config configs/two_tower_ml1m.py
 
-HR@10 .1147, NDCG@10 .0603 under full ranking, after 160 epochs. It took 28 minutes on two CPU cores.
+HR@10 .1147, NDCG@10 .0603 under full ranking, best after 150 of 160 epochs. It took 28 minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict

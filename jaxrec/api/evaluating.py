@@ -46,7 +46,7 @@ def evaluate(
 
     Args:
         what: a Recommender, the path of a workdir, or the name of a baseline: popularity, transitions, item-knn, als,
-            bpr, item-features or last-basket.
+            bpr or item-features.
         data: a Log from `prepare`, or any input of `prepare`; required for a baseline. A training uses its own data by
             default.
         checkpoint: of a workdir: "best", "latest" or a step.

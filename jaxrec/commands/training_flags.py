@@ -40,7 +40,8 @@ def compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", required=True, help="path, or the name of a public data set")
     parser.add_argument(
         "--models", type=_listed, metavar="NAME,NAME",
-        help="models (trained by the configuration default) or configurations (default: gru4rec,sasrec,bert4rec,caser,two-tower)",
+        help="models (trained by the configuration default) or configurations (default: "
+        "gru4rec,sasrec,bert4rec,caser,two-tower)",
     )  # fmt: skip
     parser.add_argument(
         "--vary", metavar="KEY=VALUE,VALUE", help="train every model with each of these values of a key"

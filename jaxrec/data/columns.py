@@ -230,9 +230,9 @@ def said(names: list[str], chosen: dict[str, int], given: dict[str, str] | None 
     """
     words = "columns: " + _said(names, chosen)
     for role, what in UNREAD.items():
-        unread = [name for at, name in enumerate(names) if at not in chosen.values() and _may_be(role, name)]
+        unread = [at for at, name in enumerate(names) if at not in chosen.values() and _may_be(role, name)]
         if unread and role not in chosen and role not in (given or {}):
-            words += f"; {unread[0]} is not read: --{role} {unread[0]} takes it {what}"
+            words += f"; {names[unread[0]]} is not read: --{role} {flag_of(names, unread[0])} takes it {what}"
     return words
 
 

@@ -143,7 +143,7 @@ def test_a_table_is_read_with_a_column_without_a_name(tmp_path, table):
         ({"p.csv": "sku,training_count\n5,1\n"}, "p.csv", "the catalogue keeps its own training_count: rename"),
         ({"p.csv": "sku,x\n5,1\n,2\n"}, "p.csv", "line 3: ',2': no item id: fill it in"),
         ({"p.jsonl": '{"sku": 5}\n{"sku": 6.5}\n'}, "p.jsonl", "column sku holds floats"),
-        ({"p.jsonl": '{"sku": 5}\n{"sku": 5}\n'}, "p.jsonl", "row 2: '5': item 5 has row 1 already"),
+        ({"p.jsonl": '{"sku": 5}\n{"sku": 5, "x": 1}\n'}, "p.jsonl", "row 2: '5,1': item 5 has row 1 already"),
         ({"p.jsonl": '{"sku": 5}\n{"x": 5}\n'}, "p.jsonl", "row 2: ',5': no item id"),
         ({"p.jsonl": '{"sku": [5]}\n'}, "p.jsonl", r"column sku holds List"),
         ({"p.jsonl": '{"sku": 5}\n{"sku": 6, "x": "\\ud83d!"}\n'}, "p.jsonl", r"line 2: .*ud83d is half a character"),

@@ -5,7 +5,7 @@ import re
 import shlex
 from dataclasses import replace
 
-from jaxrec.data import columns as cols, tabular
+from jaxrec.data import columns as cols, tabular, unread_times
 from jaxrec.data.files.text import File, some
 from jaxrec.data.formats import partitions
 from jaxrec.data.given import Input
@@ -33,7 +33,7 @@ def read(given: Input) -> Interactions:
             continue
         _check_width(given, widths, file, names)
         chosen = _of_first(given, file, table) if log is None else _as_before(log, given, file, table)
-        tabular.check_order(given, file, table, chosen, log is None)
+        unread_times.check(given, file, table, chosen, log is None)
         if first is not None:
             _check_header(given, file, names, chosen, *first)
         if log is None:

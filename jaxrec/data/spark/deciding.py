@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from pyspark.sql import DataFrame, SparkSession, functions as F  # pyright: ignore[reportMissingImports]
 
-from jaxrec.data import columns as cols, ordering, tabular
+from jaxrec.data import columns as cols, ordering, tabular, unread_times
 from jaxrec.data.files.text import File, some
 from jaxrec.data.formats import histories
 from jaxrec.data.given import Input
@@ -64,7 +64,7 @@ def rules(source: Source, given: Input) -> Decided:
     chosen = tabular.choose(table, given.columns, label)
     if nested := [names[at] for at in chosen.values() if names[at] in source.nested]:
         raise UserError(f"{label}: {some(nested)}: lists or records, which are not read here: {UNROLL}")
-    tabular.check_order(given, label, table, chosen)
+    unread_times.check(given, label, table, chosen)
     if "time" not in {*chosen, *given.columns}:
         ordering.check_dates([File(Path(shard.label)) for shard in source.shards])
     folders = f"; in the names of folders: {some(source.keys)}" if source.keys else ""

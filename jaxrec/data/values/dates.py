@@ -16,7 +16,7 @@ from jaxrec.system.errors import UserError
 
 DAY = "%Y-%m-%d"
 FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%dT%H:%M", DAY)
-HALF_DAYS = ("%Y-%m-%dT%I:%M:%S%.f %p", "%Y-%m-%dT%I:%M %p")
+HALF_DAYS = tuple(f"%Y-%m-%dT%I:%M{rest} %p{zone}" for rest in (":%S%.f", "") for zone in ("%#z", ""))
 FIRST = -30_610_224_000_000_000  # the year 1000; earlier years have lost digits
 LATEST = 7_258_118_400_000_000  # the year 2200
 NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -46,7 +46,7 @@ ENDINGS = (
 )
 MONTH = rf"({'|'.join(MONTHS)})(?:{'|'.join(ENDINGS)})?\.?"
 SPACE = r"[\x{a0}\x{202f}]", " "  # spaces that keep a line together, as before PM
-HALF_DAY = r"(?i)([ap])\.? ?m\.?$", "${1}m"
+HALF_DAY = r"(?i)([ap])\.? ?m\.?( *(?:UTC|GMT|Z)?(?:[+-]\d.*)?)$", "${1}m$2"
 OTHERS = {  # other formats -> ISO 8601, with the month still as a word
     HALF_DAY[0]: HALF_DAY[1],
     r"(?i)^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +": "",
@@ -55,11 +55,13 @@ OTHERS = {  # other formats -> ISO 8601, with the month still as a word
     r"^(\d{4})(\d\d)(\d\d)[T _](\d\d):?(\d\d)": "$1-$2-${3}T$4:$5",
     rf"(?i)^(\d{{1,2}})(?:st|nd|rd|th)?[ /-]{MONTH}[ /-](\d{{4}})": "$3-$2-$1",
     rf"(?i)^{MONTH} +(\d{{1,2}})(?:st|nd|rd|th)?,? +(\d{{4}})": "$3-$1-$2",
-    rf"(?i)^{MONTH} +(\d{{1,2}}) +(\d\d:\d\d:\d\d) +([+-]\d\d:?\d\d )?(\d{{4}})$": "$5-$1-${2}T$3$4",
+    rf"(?i)^{MONTH} +(\d{{1,2}}) +(\d\d:\d\d:\d\d) +((?:UTC|GMT|[+-]\d\d:?\d\d) )?(\d{{4}})$": "$5-$1-${2}T$3$4",
     rf"(?i)^(\d{{4}})[ /-]{MONTH}[ /-](\d{{1,2}})": "$1-$2-$3",
     r"^(\d{4}-\w{1,3}-\d{1,2})(?:,? +(?:at )?)": "${1}T",
     r" +\(.*\)$": "",
-    r" *(?:UTC|GMT)$": "Z",
+    r" *(?:UTC|GMT) *$": "Z",
+    r" *(?:UTC|GMT)([+-])(\d)(?::?00)?$": "${1}0$2:00",
+    r" *(?:UTC|GMT)([+-]\d\d)$": "$1:00",
     r" *(?:UTC|GMT)?([+-]\d\d:?\d\d) *$": "$1",
 }
 

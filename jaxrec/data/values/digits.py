@@ -63,13 +63,14 @@ def width(form: str) -> int:
     return sum(PARTS[part][0] for part in parts[1].split("%")[1:]) if parts else 0
 
 
-def compact(values: np.ndarray) -> bool:
-    """Returns whether nearly all values are dates with a time of day as numbers, such as 201710180733.
+def compact(values: np.ndarray) -> str:
+    """Returns the form of which nearly all values are dates with a time of day, such as 201710180733; "" without one.
 
     >>> compact(np.array([201710180733, 201710190000])), compact(np.array([1508311980]))
-    (True, False)
+    ('%Y%m%d%H%M', '')
     """
-    return len(values) > 0 and any(len(of_form(values, form)) >= LIKELY * len(values) for form in COMPACT)
+    likely = (form for form in COMPACT if len(of_form(values, form)) >= LIKELY * len(values))
+    return next(likely, "") if len(values) else ""
 
 
 def shown(value: int, form: str) -> str:

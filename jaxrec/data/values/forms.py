@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 import polars as pl
 
@@ -10,32 +11,41 @@ from jaxrec.data.values.dates import MONTH, SPACE, Dates
 LIKELY = 0.95  # minimum share of a column's values that look like times
 SAMPLE = 1000  # values by which formats are proposed
 SHAPES = 50  # values that formats are made of
+NOON = "(?:上午|下午|오전|오후|午前|午後)"  # before the hour
+WORD = r"[^\W\d_]{3,12}"
 DAY = "|".join(  # a day, or a week
     (
         r"(?:19|20)\d\d[/.-]\d{1,2}[/.-]\d{1,2}",
         r"\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d\d)",  # 1/4/2014, which may be in January or April
         rf"\d{{1,2}}(?:st|nd|rd|th)?[/ .-]+{MONTH}[/ ,-]*(?:\d{{4}}|\d\d)|\d\d{MONTH}\d{{4}}",
         rf"{MONTH} +\d{{1,2}}(?:st|nd|rd|th)?(?:,? +\d{{4}}| +\d\d:\d\d:\d\d [\w:+-]+ \d{{4}})",
+        rf"{MONTH}[/ -]\d{{1,2}}[/, -]+(?:\d{{4}}|\d\d)",
+        rf"\d{{1,2}}\.?[ /-](?:de )?{WORD}\.?,?[ /-](?:de )?(?:19|20)\d\d",  # with a month in any language
+        r"(?:19|20)\d\d[年년.] ?\d{1,2}[月월.] ?\d{1,2}[日일.]",
+        r"(?:19|20)\d\d:\d\d:\d\d(?: \d\d:\d\d:\d\d)",  # as cameras write them
         r"(?:19|20)\d{6}T\d{2,6}.*",
         r"(?:19|20)\d\d-?W\d\d(?:-?[1-7])?",
     )
 )
 #: nothing but a day, with its name before it, or a time of day, a zone or a word after it
 LIKE = (
-    rf"(?i)^\[?(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +)?(?:{DAY})"
-    r"(?:[ T,:]+(?:at )?\d{1,6}(?:\D.*)?|[ T,]+[a-z]{1,9}|Z|[+-]\d\d:?\d\d)?\]?$"
+    rf"(?i)^[\['/]?(?:date\(\d{{10,13}}(?:[+-]\d{{4}})?\)/|(?:\d{{1,2}}:\d\d(?::\d\d)?,? +)?"
+    rf"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +)?(?:{DAY})(?:[ T,:@]+(?:at |à |{NOON} ?)?\d{{1,6}}(?:\D.*)?"
+    r"|-\d\d\.\d\d\.\d\d.*|[ T,]+[^\W\d_]{1,9}\.?|Z|[+-]\d\d:?\d\d)?)\]?$"
 )
 #: the parts of such text that strftime can name
 WRITTEN = re.compile(
     r"""(?P<open>\[)?(?:(?P<weekday>(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)(?P<long>[a-z]*))(?P<after>,?[ ]+))?
-    (?P<one>\d{4}|\d{1,2}|[A-Za-z]{3,9})(?P<gap>[/. -]?)(?P<two>\d{1,2}|[A-Za-z]{3,9})(?P=gap)(?P<three>\d{4}|\d{1,2})
-    (?P<clock>(?P<space>[ T,:]+)\d{1,2}(?:(?P<minutes>[:.]\d\d)(?P<seconds>[:.]\d\d)?(?P<part>[.,:]\d+)?
+    (?P<one>\d{4}|\d{1,2}|[A-Za-z]{3,9})(?P<gap>[/.: -]?)(?P<two>\d{1,2}|[A-Za-z]{3,9})(?P<comma>,?)(?P=gap)
+    (?P<three>\d{4}|\d{1,2})
+    (?P<clock>(?P<space>[ ]@[ ]|[ T,:]+|-)\d{1,2}(?:(?P<minutes>[:.]\d\d)(?P<seconds>[:.]\d\d)?(?P<part>[.,:]\d+)?
         |h(?P<after_h>\d\d)|(?P<h>h))?
     (?P<blank>[ ])?(?P<half>[AaPp]\.?[ ]?[Mm]\b\.?)?(?P<away>[ ])?(?P<zone>[+-]\d\d:?\d\d)?(?P<end>Z)?)?
     (?P<close>\[[A-Za-z/_]+\]|\])?""",
     re.VERBOSE,
 )
 CLOCK = {"minutes": "%M", "seconds": "%S", "part": "%f"}  # parts of WRITTEN, after the character before each
+SIGNS = {"年년": "%Y", "月월": "%m", "日일": "%d", "時时시": "%H", "分분": "%M", "秒초": "%S"}  # after each part
 REST = {"h": "h", "blank": " ", "half": "%p", "away": " ", "zone": "%z", "end": "Z"}
 #: kinds of the parts of a day (n: one or two digits, Y: four, b: a word) -> the orders that these may have
 ORDERS = {
@@ -45,6 +55,7 @@ ORDERS = {
     "nbY": ("dbY",),
     "nbn": ("dby",),
     "bnY": ("bdY",),
+    "bnn": ("bdy",),
     "Ybn": ("Ybd",),
 }
 
@@ -68,10 +79,22 @@ def forms_of(values: pl.Series) -> str:
     text = _text(values)
     text = text.filter(text.str.contains(LIKE)).head(SAMPLE)
     found = (match for each in text.head(SHAPES) if (match := WRITTEN.fullmatch(each)))
-    forms = {form: Dates(form).read(text).count() for match in found for form in _candidates(match)}
+    proposed = chain(filter(None, map(_of_signs, text.head(SHAPES))), chain.from_iterable(map(_candidates, found)))
+    forms = {form: Dates(form).read(text).count() for form in dict.fromkeys(proposed)}
     most = max(forms.values(), default=0)
     good = [form for form, count in forms.items() if count == most >= len(text) / 2]
     return " or ".join(f"'{form}'" for form in good)
+
+
+def _of_signs(given: str) -> str:
+    """Returns the strftime format of 2024年1月5日, or 2024. 1. 5., whose parts say what they are; "" of others."""
+    if re.search(NOON, given):  # which no format tells
+        return ""
+    text = re.sub(r"^\d{4}\.( ?)\d{1,2}\.( ?)\d{1,2}\.", r"%Y.\1%m.\2%d.", given)
+    form = re.sub(r"\d{1,2}:\d\d:\d\d$", "%H:%M:%S", re.sub(r"(?<![\d:])\d{1,2}:\d\d$", "%H:%M", text))
+    for signs, part in SIGNS.items():
+        form = re.sub(rf"\d+(?=[{signs}])", part, form)
+    return "" if form == given or re.search(r"\d", form) or "%Y" not in form else form
 
 
 def _text(values: pl.Series) -> pl.Series:
@@ -94,5 +117,6 @@ def _candidates(found: re.Match) -> Iterator[str]:
     parts = found["one"], found["two"], found["three"]
     kinds = "".join("b" if part.isalpha() else "Y" if len(part) == 4 else "n" for part in parts)
     for order in ORDERS.get(kinds, ()):
-        day = found["gap"].join(f"%{part}" for part in order)
+        first, second, third = (f"%{part}" for part in order)
+        day = f"{first}{found['gap']}{second}{found['comma']}{found['gap']}{third}"
         yield f"{found['open'] or ''}{weekday}{day}{clock}{found['close'] or ''}"

@@ -217,7 +217,7 @@ def reads_as_times(values: pl.Series) -> bool:
     in_a_unit = (numbers.is_between(FIRST * per_second, LAST * per_second) for per_second in (1, 1e3, 1e6, 1e9))
     if any(each.sum() >= LIKELY * len(each) for each in in_a_unit):
         return True
-    return not digits.days(numbers).null_count() or digits.compact(numbers.to_numpy())
+    return not digits.days(numbers).null_count() or bool(digits.compact(numbers.to_numpy()))
 
 
 def reads_as_clock(values: pl.Series) -> bool:

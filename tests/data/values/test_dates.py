@@ -15,8 +15,14 @@ EPOCH = datetime.datetime(1970, 1, 1)
 moments = st.integers(0, 5_680_281_600).map(lambda seconds: EPOCH + datetime.timedelta(seconds=seconds))  # to 2150
 DAYS = ["%Y/%m/%d", "%Y.%m.%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%B %d, %Y", "%d %B %Y", "%Y-%b-%d"]
 CLOCKS = [" %H:%M:%S", " %H:%M", "T%H:%M:%SZ", " %I:%M:%S %p", ", %H:%M:%S GMT", " %H:%M:%S +0000", " %H:%M:%S.000"]
-CLOCKS += [" %I:%M:%S\u202f%p"]
-WHOLE = ["%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S +0000 %Y", "%a %b %d %H:%M:%S %Y", "%Y%m%dT%H%M%SZ"]
+CLOCKS += [" %I:%M:%S\u202f%p", " %I:%M:%S %p GMT", " %I:%M:%S %p GMT+0", " %H:%M:%S UTC+00", ", %I:%M %p UTC"]
+WHOLE = [
+    "%a, %d %b %Y %H:%M:%S GMT",
+    "%a %b %d %H:%M:%S +0000 %Y",
+    "%a %b %d %H:%M:%S %Y",
+    "%a %b %d %H:%M:%S UTC %Y",
+    "%Y%m%dT%H%M%SZ",
+]
 WHOLE += ["%Y%m%d %H:%M:%S", "%Y%m%d_%H%M%S", "%Y%m%d %H%M%S"]
 WHOLE += ["%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)"]
 

@@ -1,0 +1,349 @@
+"""Laws of data.unread_times: a column of times is read, or named, or said to be none."""
+
+import datetime
+import re
+
+import polars as pl
+import pytest
+from ways import START
+
+from jaxrec.data.reading import read
+from jaxrec.system.errors import UserError
+
+CLOCK = {"csv": pl.DataFrame.write_csv, "jsonl": pl.DataFrame.write_ndjson, "parquet": pl.DataFrame.write_parquet}
+
+
+@pytest.mark.parametrize("kind", CLOCK)
+@pytest.mark.parametrize("dated", [False, True])
+def test_an_unknown_column_of_times_is_named_and_the_order_of_the_file_must_be_asked_for(tmp_path, kind, dated):
+    when = pl.Series("happened", [START + 5, START, START + 9])
+    when = pl.from_epoch(when).dt.to_string("%Y/%m/%d %H:%M:%S") if dated else when
+    path = tmp_path / f"a.{kind}"
+    CLOCK[kind](pl.DataFrame({"user": [1, 1, 2], "stars": [3, 4, 5], "item": [1, 2, 1]}).with_columns(when), path)
+    with pytest.raises(UserError, match=r"happened reads as times: take it with --time happened, or .* --time none"):
+        read(path)
+    assert read(path, columns={"time": "happened"}).items.tolist() == [2, 1, 1]
+    for declined in ("none", ""):
+        found = read(path, columns={"time": declined})
+        assert found.items.tolist() == [1, 2, 1] and found.times is None
+
+
+def test_the_order_is_asked_for_by_numbers_where_there_is_no_header(tmp_path):
+    (tmp_path / "a.csv").write_text(f"1,1,3,{START}\n1,2,4,{START}\n")
+    columns = {"user": "1", "item": "2"}
+    with pytest.raises(UserError, match="column 4 reads as times: take it with --time 4"):
+        read(tmp_path / "a.csv", columns=columns)
+    assert read(tmp_path / "a.csv", columns=columns | {"time": "4"}).times is not None
+    assert read(tmp_path / "a.csv", columns=columns | {"time": "none"}).times is None
+
+
+def test_recbole_s_columns_of_times_are_known_too(tmp_path):
+    (tmp_path / "a.inter").write_text(f"user_id:token\titem_id:token\tmoment:float\n1\t1\t{START}\n1\t2\t{START}\n")
+    with pytest.raises(UserError, match="moment reads as times"):
+        read(tmp_path / "a.inter")
+    assert len(read(tmp_path / "a.inter", columns={"time": "moment"}).items) == 2
+
+
+def test_times_of_32_bits_are_refused_and_small_ones_read(tmp_path):
+    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "time": pl.Series([START, START + 1], dtype=pl.Float32)})
+    frame.write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"column time holds floats of 32 bits.* --time none"):
+        read(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", columns={"time": "none"}).times is None
+    frame.with_columns(pl.col("time") - START).write_parquet(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet").relative
+
+
+def test_dates_are_read_as_their_form_says(tmp_path):
+    (tmp_path / "a.csv").write_text("user,item,date\n1,1,02/01/2020\n1,2,01/02/2020\n")
+    with pytest.raises(UserError, match=r"line 2: .*date is no time: .*--time-format '%d/%m/%Y'"):
+        read(tmp_path / "a.csv")
+    for form, items in (("%d/%m/%Y", [1, 2]), ("%m/%d/%Y", [2, 1])):
+        assert read(tmp_path / "a.csv", time_format=form).catalogue.ids.tolist() == [1, 2]
+        assert read(tmp_path / "a.csv", time_format=form).items.tolist() == items
+    with pytest.raises(UserError, match="--time-format soon: tells no date"):
+        read(tmp_path / "a.csv", time_format="soon")
+    with pytest.raises(UserError, match="no times for --time-format: name their column with --time"):
+        read(tmp_path / "a.csv", columns={"time": "none"}, time_format="%d/%m/%Y")
+
+
+def test_a_column_of_dates_that_could_be_two_days_needs_their_form(tmp_path):
+    (tmp_path / "a.csv").write_text("user,item,when\n1,1,02/01/2020\n1,2,01/02/2020\n")
+    with pytest.raises(
+        UserError, match=r"when reads as times: take it with --time when --time-format '%d/%m/%Y' or '%m"
+    ):
+        read(tmp_path / "a.csv")
+    assert read(tmp_path / "a.csv", columns={"time": "when"}, time_format="%d/%m/%Y").items.tolist() == [1, 2]
+
+
+WRITTEN = {
+    "28/Oct/2000:13:55:36 -0700": "%d/%b/%Y:%H:%M:%S %z",
+    "2020-01-28 05:06:00,123": "%Y-%m-%d %H:%M:%S,%f",
+    "28-JAN-20 05.06.00 AM": "%d-%b-%y %I.%M.%S %p",
+    "2020-01-28T05:06:00+01:00[Europe/Berlin]": "%Y-%m-%dT%H:%M:%S%z[Europe/Berlin]",
+    "2020-01-28 05:06:00 EST": None,
+    "2020-W28": None,
+    "Jan-06-24": "%b-%d-%y",
+    "Jan 5, 2024 @ 14:03:11.000": "%b %d, %Y @ %H:%M:%S.%f",
+    "2024年1月5日 14時03分": "%Y年%m月%d日 %H時%M分",
+    "2024. 1. 5.": "%Y. %m. %d.",
+    "2024-01-25-14.03.11.000000": "%Y-%m-%d-%H.%M.%S.%f",
+    "2024:01:25 14:03:11": "%Y:%m:%d %H:%M:%S",
+    "2024/1/5 下午2:03": None,
+    "2024. 1. 5. 오후 2:03": None,
+    "5 janvier 2024 à 14:03": None,
+    "5 de enero de 2024": None,
+    "5 januára 2024 r.": None,
+    "05-ene-2024": None,
+    "/Date(1704463391000)/": None,
+    "14:03:11 Jan 05, 2024 PDT": None,
+    "'2024-01-05 10:00": None,
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_a_column_of_times_that_are_not_read_is_not_passed_over(tmp_path, text):
+    form = WRITTEN[text]
+    pl.DataFrame({"user": [1, 1], "item": [1, 2], "die Zeit": [text, text]}).write_csv(tmp_path / "a.csv")
+    take = f"take it with --time 'die Zeit' --time-format '{form}'," if form else "write its dates like 2014-04-01T03"
+    with pytest.raises(UserError, match=f"but die Zeit reads as times: {re.escape(take)}"):
+        read(tmp_path / "a.csv")
+    if form:
+        assert not read(tmp_path / "a.csv", columns={"time": "die Zeit"}, time_format=form).relative
+
+
+DAYS = ["2024-03-01", "2024-03-02"]
+CLOCKS = {
+    "text": (DAYS, ["20:30", "09:30"]),
+    "half days": (DAYS, ["8:30:00 PM", "9:30:00 AM"]),
+    "numbers": ([20240301, 20240302], [203000, 93000]),
+    "fractions of a day": (DAYS, [0.854, 0.396]),
+    "unix": ([START, START + 86_400], ["20.30.00", "09.30.00"]),
+    "times": (DAYS, [datetime.time(20, 30), datetime.time(9, 30)]),
+    "spans": (DAYS, [datetime.timedelta(hours=20), datetime.timedelta(hours=9)]),
+    "workbooks": (DAYS, [datetime.datetime(1899, 12, 31, 20, 30), datetime.datetime(1899, 12, 31, 9, 30)]),
+    "strptime": (DAYS, ["1900-01-01 20:30:00", "1900-01-01 09:30:00"]),
+    "two ways": (["01/03/2024", "02/03/2024"], ["20:30", "09:30"]),
+}
+
+
+@pytest.mark.parametrize("kind", CLOCKS)
+def test_times_of_day_are_not_taken_for_times_beside_their_dates(tmp_path, kind):
+    days, clocks = CLOCKS[kind]
+    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "date": days, "time": clocks})
+    frame.write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"time holds times of day .*, and date the dates: .* --time date") as error:
+        read(tmp_path / "a.parquet")
+    assert ("take --time time" in str(error.value)) == (kind in ("numbers", "fractions of a day"))
+    form = "%d/%m/%Y" if "--time-format '%d/%m/%Y' or '%m/%d/%Y'" in str(error.value) else None
+    assert (form is None) == (kind != "two ways")
+    assert read(tmp_path / "a.parquet", columns={"time": "date"}, time_format=form).items.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CLOCKS if kind != "unix"])
+def test_dates_are_not_taken_for_times_beside_their_times_of_day(tmp_path, kind):
+    days, clocks = CLOCKS[kind]
+    frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "order_date": days, "order_time": clocks})
+    frame.write_parquet(tmp_path / "a.parquet")
+    form = "%d/%m/%Y" if kind == "two ways" else None
+    with pytest.raises(UserError, match=r"order_time holds times of day .*, and order_date the dates: join"):
+        read(tmp_path / "a.parquet", time_format=form)
+    assert read(tmp_path / "a.parquet", columns={"time": "order_date"}, time_format=form).items.tolist() == [1, 2]
+    whole = frame.with_columns(order_date=pl.Series(["2024-03-01 20:30", "2024-03-01 09:30"]))
+    whole.write_parquet(tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet").items.tolist() == [2, 1]
+
+
+def test_a_time_beside_its_parts_or_its_day_is_read_and_times_of_day_beside_parts_are_not(tmp_path):
+    for time in (START, "2024-03-01 20:30"):
+        row = {"user": 1, "item": 1, "date": 20240301, "year": 2024, "month": 3, "time": time}
+        frame = pl.DataFrame([row, row | {"item": 2}])
+        frame.write_csv(tmp_path / "a.csv")
+        assert not read(tmp_path / "a.csv").relative
+    frame.drop("date").with_columns(time=2030).write_csv(tmp_path / "a.csv")
+    with pytest.raises(UserError, match=r"time holds times of day .*, and year, month the dates: join them"):
+        read(tmp_path / "a.csv")
+    assert read(tmp_path / "a.csv", columns={"time": "time"}).relative
+
+
+@pytest.mark.parametrize("days", [[20240301, 20240301], ["2024-03-01", "2024-03-01"], [1709251200, 1709251200]])
+@pytest.mark.parametrize("whole", [[1709325000123, 1709285400456], ["2024-03-01 20:30", "2024-03-01 09:30"]])
+def test_days_are_not_taken_for_the_time_beside_the_times_themselves(tmp_path, days, whole):
+    pl.DataFrame({"user": [1, 1], "item": [1, 2], "date": days, "time_ms": whole}).write_csv(tmp_path / "a.csv")
+    with pytest.raises(UserError, match=r"date holds days alone, and time_ms times of day too: take --time time_ms"):
+        read(tmp_path / "a.csv")
+    ordered = {name: read(tmp_path / "a.csv", columns={"time": name}).items.tolist() for name in ("date", "time_ms")}
+    assert ordered == {"date": [1, 2], "time_ms": [2, 1]}
+
+
+HOURS = {
+    "hour": [15, 9],
+    "hr": ["15", "9"],
+    "hour, minute": [[15, 9], [30, 45]],
+    "time_of_day": ["15:00", "09:00"],
+    "clock": [datetime.time(15), datetime.time(9)],
+}
+
+
+@pytest.mark.parametrize("kind", CLOCK)
+@pytest.mark.parametrize("names", HOURS)
+def test_hours_beside_days_are_not_left_out_unless_days_are_enough(tmp_path, names, kind):
+    columns = [HOURS[names]] if "," not in names else HOURS[names]
+    hours = dict(zip(names.split(", "), columns, strict=True))
+    frame, path = pl.DataFrame({"user": [1, 1], "item": [1, 2], "date": ["2020-01-01"] * 2, **hours}), tmp_path / "a"
+    CLOCK[kind](frame, path)
+    with pytest.raises(
+        UserError, match=f"{names} holds times of day .*, and date the dates: .* take --time date where"
+    ):
+        read(path)
+    assert read(path, columns={"time": "date"}).items.tolist() == [1, 2]
+    CLOCK[kind](frame.head(1).vstack(frame.head(1).with_columns(item=pl.lit(2, pl.Int64))), path)
+    assert not read(path).relative, "all hours of days alone are 0"
+    CLOCK[kind](frame.with_columns(date=pl.Series(["2020-01-01 15:30", "2020-01-01 09:45"])), path)
+    assert read(path).items.tolist() == [2, 1], "hours beside the times themselves tell nothing"
+
+
+def test_columns_that_may_be_times_of_day_beside_days_are_said(tmp_path):
+    frame = pl.DataFrame(
+        {"user": [1, 1], "item": [1, 2], "date": "2020-01-01", "heure": ["15:00", "09:00"], "n": [4, 5]}
+    )
+    frame.write_csv(tmp_path / "a.csv")
+    said = []
+    assert read(tmp_path / "a.csv", say=said.append).items.tolist() == [1, 2]
+    (note,) = [line for line in said if "heure" in line and line.startswith("date holds days alone")]
+    assert "join the two into one column" in note
+
+
+@pytest.mark.parametrize("name", ["when", "timestamp"])
+def test_periods_of_pandas_are_refused_as_times_and_passed_over_elsewhere(tmp_path, name):
+    pandas = pytest.importorskip("pandas")
+    days = pandas.Series(pandas.to_datetime(["2020-01-02", "2020-01-01"]))
+    frame = pandas.DataFrame({"user": [1, 1], "item": [1, 2], name: days.dt.to_period("D")})
+    frame.to_parquet(tmp_path / "a.parquet")
+    for log in (frame, tmp_path / "a.parquet"):
+        if name == "when":
+            assert read(log).items.tolist() == [1, 2]
+        with pytest.raises(UserError, match=rf"column {name} holds .*period.*: a time is .* by .dt.to_timestamp\(\)"):
+            read(log, columns={"time": name})
+    frame[name] = frame[name].dt.to_timestamp()
+    assert read(frame, columns={"time": name}).items.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_items_that_are_dates_are_refused_and_numbers_that_may_be_times_said(tmp_path, header):
+    path, named = tmp_path / "a.csv", "when" if header else "2"
+    names, columns = (
+        ("who,when,what\n", {"user": "who", "item": "when"}) if header else ("", {"user": "1", "item": "2"})
+    )
+    path.write_text(names + "u1,2014-04-01T03:00:00Z,7\nu1,2014-04-01T03:01:00Z,8\n")
+    with pytest.raises(
+        UserError, match=f"is read as the item, and holds dates: .* --item, and this one with --time {named}"
+    ):
+        read(path, columns=columns)
+    assert len(read(path, columns=columns, ids="text").catalogue.ids) == 2
+    path.write_text(names + f"u1,{START},7\nu1,{START + 60},8\n")
+    said = []
+    assert len(read(path, columns=columns, say=said.append).catalogue.ids) == 2
+    assert any("its numbers, read as items, may be times" in line for line in said)
+
+
+def test_of_several_columns_of_times_all_are_named_the_likeliest_first(tmp_path):
+    rows = [f"u{at},i{at % 3},{START + at},{START},{START + 7 * at}" for at in range(6)]
+    (tmp_path / "a.csv").write_text("\n".join(["who,item,rating_id,batch_ts,clicked_at", *rows]) + "\n")
+    with pytest.raises(
+        UserError, match="clicked_at reads as times, as do rating_id, batch_ts: take it with --time clicked_at"
+    ):
+        read(tmp_path / "a.csv", columns={"user": "who"})
+
+
+@pytest.mark.parametrize(
+    "names", ["year,month,day", "date_year,date_month,date_day", "order_year,order_month,x", "yyyy,mm,dd"]
+)
+def test_parts_of_a_date_are_known_by_a_word_of_their_names(tmp_path, names):
+    (tmp_path / "a.csv").write_text(f"user,item,{names}\n1,2,2014,4,1\n1,3,2014,5,1\n")
+    with pytest.raises(UserError, match="read as parts of one"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("user,item,pay_day,birth_day\n1,2,4,1\n1,3,5,1\n")
+    assert read(tmp_path / "a.csv").times is None
+
+
+def test_a_column_that_may_be_the_order_within_a_day_is_named(tmp_path):
+    rows = [f"s1,i{at},{900 - at},2016-05-09" for at in range(6)]
+    (tmp_path / "a.csv").write_text("\n".join(["sessionId,itemId,timeframe,eventdate", *rows]) + "\n")
+    said = []
+    read(tmp_path / "a.csv", say=said.append)
+    assert any("if timeframe, which is not read, is the order within a day" in line for line in said)
+    data = read(tmp_path / "a.csv", columns={"time": "timeframe"})
+    assert data.catalogue.ids[data.items - 1].tolist() == [f"i{at}" for at in reversed(range(6))]
+
+
+COMMON = {
+    "birth": "birth_year,birth_month\n1,2,1980,4\n1,3,1980,4\n",
+    "another stem": "width_mm,model_year\n1,2,12,1999\n1,3,11,2001\n",
+    "prices": "price_per_day,price_per_month\n1,2,99.5,900\n1,3,89,800\n",
+    "words": "day_name,month_name\n1,2,Mon,May\n1,3,Tue,May\n",
+}
+
+
+@pytest.mark.parametrize("rest", COMMON.values(), ids=COMMON)
+def test_columns_that_sound_like_parts_of_a_date_but_are_none_are_left_alone(tmp_path, rest):
+    (tmp_path / "a.csv").write_text(f"user,item,{rest}")
+    assert read(tmp_path / "a.csv").times is None
+
+
+@pytest.mark.parametrize("items", [["12-34-56", "45.71.4711"], ["24.1.10", "10.5.20"], ["2024-05-03", "2024-05-04"]])
+def test_items_may_look_like_dates_where_the_time_is_known(tmp_path, items):
+    (tmp_path / "a.csv").write_text("user,item,time\n" + "".join(f"1,{item},{START}\n" for item in items))
+    assert sorted(read(tmp_path / "a.csv").catalogue.ids.tolist()) == sorted(items)
+    frame = pl.DataFrame({"user": [1, 1], "item": pl.Series(["7-1", "8-1"], dtype=pl.Categorical), "x": [1, 2]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    assert len(read(tmp_path / "a.parquet").items) == 2
+
+
+def heard(path, **given):
+    """The notes of reading a log."""
+    said = []
+    read(path, say=said.append, **given)
+    return "\n".join(said)
+
+
+def test_text_in_a_column_that_is_called_as_times_are_is_said(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("user,item,sale date\n1,1,5th moon of 2024\n1,2,6th moon of 2024\n")
+    assert "sale date, as '5th moon of 2024', is not read: if it says when, write it like 2014-04-01T03" in heard(path)
+    for name, values in {
+        "watch_time": ["30", "40"],
+        "wait_time": ["00:30:00", "00:40:10"],
+        "place": ["a 1 b 2", "c3 4"],
+    }.items():
+        pl.DataFrame({"user": [1, 1], "item": [1, 2], name: values}).write_csv(path)
+        assert "is not read: if it says when" not in heard(path), name
+
+
+def test_times_of_day_beside_a_day_whose_name_is_not_known_are_not_left_out(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("user,item,Loan Date,Loan Time\n1,2,2024-01-05,15:00\n1,1,2024-01-05,09:00\n")
+    with pytest.raises(
+        UserError, match=r"Loan Time holds times of day .*, and Loan Date the dates: join them into one"
+    ):
+        read(path)
+    assert "Loan Date holds days alone, and Loan Time, which is not read, times of day: if" in heard(
+        path, columns={"time": "Loan Date"}
+    )
+
+
+def test_a_time_that_is_the_same_in_all_rows_is_said_beside_one_that_differs(tmp_path):
+    path, at = tmp_path / "a.csv", "2024-03-01 02:00:00"
+    path.write_text(f"user,item,created_at,order_date\n1,1,{at},2024-01-07 10:00:00\n1,2,{at},2024-01-05 10:00:00\n")
+    told = f"created_at is '{at}' in all of the first 2 rows, and order_date differs: --time order_date takes it"
+    assert told in heard(path)
+    assert told not in heard(path, columns={"time": "created_at"})
+
+
+@pytest.mark.parametrize("text", ["202401051403", "20240105140311"])
+def test_times_as_numbers_are_named_with_their_form(tmp_path, text):
+    form = "%Y%m%d%H%M%S"[: len(text) - 2]
+    (tmp_path / "a.csv").write_text(f"user,item,when\n1,1,{text}\n1,2,{text}\n")
+    with pytest.raises(UserError, match=f"take it with --time when --time-format '{form}'"):
+        read(tmp_path / "a.csv")
+    assert not read(tmp_path / "a.csv", columns={"time": "when"}, time_format=form).relative

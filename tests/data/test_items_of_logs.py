@@ -157,3 +157,41 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path, files, given, said):
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=said):
         read(tmp_path / "log.csv", columns={"item": "sku"}, items=given and str(tmp_path / given))
+
+
+def write(folder, name, text):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+SPACED = {  # a log and a table of its items -> their titles by the log's ids
+    "spaces are parts of ids": ("u,x \nu,x\n", "item,title\nx ,One\nx,Two\n", {"x ": "One", "x": "Two"}),
+    "on both sides": ("u,x \nu,y\n", "item,title\nx , One \ny,Two\n", {"x ": "One", "y": "Two"}),
+    "in quotes": ('u,"x "\nu,y\n', 'title,item\nOne,"x "\nTwo,y\n', {"x ": "One", "y": "Two"}),
+    "on one side": ("u,x \nu,y\n", "item,title\nx,One\ny,Two\n", {"x ": "", "y": "Two"}),
+    "a table that is padded": ("u,x\nu,y\n", "item, title\nx , One\ny , Two\n", {"x": "One", "y": "Two"}),
+    "padded below sep=": ("u,x\nu,y\n", "sep=;\nitem ;title\nx ;One\ny ;Two\n", {"x": "One", "y": "Two"}),
+    "below SEP=;;": ("u,x\nu,y\n", "SEP=;;\nitem;title\nx;One\ny;Two\n", {"x": "One", "y": "Two"}),
+    "below sep=^": ("u,x\nu,y\n", "sep=^\nitem^title\nx^One\ny^Two\n", {"x": "One", "y": "Two"}),
+    "integers": ("u,1\nu,2\n", "item,title\n1 ,One\n 2.0,Two\n", {1: "One", 2: "Two"}),
+}
+
+
+@pytest.mark.parametrize(("log", "table", "wanted"), SPACED.values(), ids=SPACED)
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_items_are_matched_by_the_text_that_the_log_has(tmp_path, log, table, wanted, separator):
+    write(tmp_path, "items.csv", table.replace(",", separator))
+    found = read(write(tmp_path, "log.csv", f"user,item\n{log}")).catalogue
+    assert dict(zip(found.ids.tolist(), found.titles, strict=True)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("rows", "table", "wanted"),
+    [(["x ", "x"], ["x ", "x"], {"x ": "0", "x": "1"}), ("12", ["1 ", "2.0"], {1: "0", 2: "1"})],
+)
+def test_recbole_s_items_are_matched_so_too(tmp_path, rows, table, wanted):
+    head = "item_id:token\ttitle:token\n"
+    write(tmp_path, "a.item", head + "".join(f"{id}\t{number}\n" for number, id in enumerate(table)))
+    log = "user_id:token\titem_id:token\n" + "".join(f"u\t{id}\n" for id in rows)
+    found = read(write(tmp_path, "a.inter", log)).catalogue
+    assert dict(zip(found.ids.tolist(), found.titles, strict=True)) == wanted

@@ -285,39 +285,6 @@ def test_what_is_known_survives_the_catalogue(tmp_path):
     assert type(catalogue).load(tmp_path / "catalogue.parquet").about.equals(pl.DataFrame({"title": ["One", "Two"]}))
 
 
-SPACED = {  # a log and a table of its items -> their titles by the log's ids
-    "spaces are parts of ids": ("u,x \nu,x\n", "item,title\nx ,One\nx,Two\n", {"x ": "One", "x": "Two"}),
-    "on both sides": ("u,x \nu,y\n", "item,title\nx , One \ny,Two\n", {"x ": "One", "y": "Two"}),
-    "in quotes": ('u,"x "\nu,y\n', 'title,item\nOne,"x "\nTwo,y\n', {"x ": "One", "y": "Two"}),
-    "on one side": ("u,x \nu,y\n", "item,title\nx,One\ny,Two\n", {"x ": "", "y": "Two"}),
-    "a table that is padded": ("u,x\nu,y\n", "item, title\nx , One\ny , Two\n", {"x": "One", "y": "Two"}),
-    "padded below sep=": ("u,x\nu,y\n", "sep=;\nitem ;title\nx ;One\ny ;Two\n", {"x": "One", "y": "Two"}),
-    "below SEP=;;": ("u,x\nu,y\n", "SEP=;;\nitem;title\nx;One\ny;Two\n", {"x": "One", "y": "Two"}),
-    "below sep=^": ("u,x\nu,y\n", "sep=^\nitem^title\nx^One\ny^Two\n", {"x": "One", "y": "Two"}),
-    "integers": ("u,1\nu,2\n", "item,title\n1 ,One\n 2.0,Two\n", {1: "One", 2: "Two"}),
-}
-
-
-@pytest.mark.parametrize(("log", "table", "wanted"), SPACED.values(), ids=SPACED)
-@pytest.mark.parametrize("separator", [",", "\t"])
-def test_items_are_matched_by_the_text_that_the_log_has(tmp_path, log, table, wanted, separator):
-    write(tmp_path, "items.csv", table.replace(",", separator))
-    found = read(write(tmp_path, "log.csv", f"user,item\n{log}").path).catalogue
-    assert dict(zip(found.ids.tolist(), found.titles, strict=True)) == wanted
-
-
-@pytest.mark.parametrize(
-    ("rows", "table", "wanted"),
-    [(["x ", "x"], ["x ", "x"], {"x ": "0", "x": "1"}), ("12", ["1 ", "2.0"], {1: "0", 2: "1"})],
-)
-def test_recbole_s_items_are_matched_so_too(tmp_path, rows, table, wanted):
-    head = "item_id:token\ttitle:token\n"
-    write(tmp_path, "a.item", head + "".join(f"{id}\t{number}\n" for number, id in enumerate(table)))
-    log = "user_id:token\titem_id:token\n" + "".join(f"u\t{id}\n" for id in rows)
-    found = read(write(tmp_path, "a.inter", log).path).catalogue
-    assert dict(zip(found.ids.tolist(), found.titles, strict=True)) == wanted
-
-
 def test_ids_as_floats_are_the_integers_of_the_log(tmp_path):
     log = write(tmp_path, "log.csv", "user,item,time\n1,1,7\n1,2,8\n").path
     table = write(tmp_path, "about.csv", "item,title\n1.0,One\n2.,Two\n").path

@@ -22,6 +22,7 @@ MULTIPLE = 0.5  # minimum share of values with several parts
 PLAIN = r"^[A-Za-z]*[0-9]+(?:-[0-9]+)?$"  # a part that is a number, perhaps with letters before it: N19976, N10447-1
 NUMBERED = 0.9  # minimum share of parts that look like ids: short, with a digit
 RECURRING = 0.5  # minimum share of parts that occur in several values
+MIXED = 0.5  # minimum share of parts that occur at several places
 LONGEST = 40  # characters of a part that looks like an id
 SAMPLE = 10_000  # values examined
 CURE = (
@@ -37,7 +38,7 @@ def example(
     Ids have digits, so that titles are none; words count only in square brackets, or where a comma, semicolon or | lies
     between, and each user has one row: they may be genres. One list as Python or JSON writes it is enough. Where values
     come again, as a history does in each of a user's rows, they are histories if they have several lengths, and nearly
-    all have one owner.
+    all have one owner, or if most parts stand now here, now there, as in baskets.
 
     Args:
         values: distinct items as text; those that are plain numbers may be missing.
@@ -71,6 +72,7 @@ def example(
     lists = looked.filter(bracketed & several)
     if bracketed.sum() >= BRACKETED * len(looked) and len(lists) > MULTIPLE * len(looked):
         return lists[0], True
+    single = count > len(values) or not several.all()
     values, inner, parts = (each.filter(several) for each in (looked, inner, parts))
     differ = parts.list.len().n_unique() > 1
     found = parts.list.unique().explode()
@@ -80,8 +82,20 @@ def example(
         return values[0], True
     if ids and differ and not once and (recurring or found.str.contains(PLAIN).all()) and _have_one_owner(codes):
         return values[0], True
-    listed = inner.str.contains(r"[,;|]") & ~inner.str.contains(r"[^\s,;|]\s+[^\s,;|]")
-    return (values[0], False) if alone and recurring and listed.sum() >= NUMBERED * len(listed) else None
+    marked = inner.str.contains(r"[,;|]")
+    clear = marked.sum() >= NUMBERED * len(marked) or bool(found.str.contains("^[0-9]+$").all())
+    if ids and recurring and clear and (differ or single) and _are_sets(parts):
+        return values[0], True
+    listed = marked & ~inner.str.contains(r"[^\s,;|]\s+[^\s,;|]")
+    several_rows = alone or _are_sets(parts)
+    return (values[0], False) if several_rows and recurring and listed.sum() >= NUMBERED * len(listed) else None
+
+
+def _are_sets(parts: pl.Series) -> bool:
+    """Returns whether most parts occur at several places of values, as those of baskets do; not those of an id."""
+    places = pl.DataFrame({"part": parts, "place": [list(range(length)) for length in parts.list.len()]})
+    found = places.explode("part", "place").group_by("part").agg(pl.col("place").n_unique())
+    return bool((found["place"] > 1).mean() >= MIXED)
 
 
 def _have_one_owner(codes: Iterable[tuple[np.ndarray, np.ndarray]]) -> bool:

@@ -181,4 +181,23 @@ def test_histories_that_each_row_of_a_user_repeats_are_refused(histories, gap, i
     owner, item = np.arange(len(distinct)).repeat(times), np.arange(len(distinct)).repeat(times)
     found = lambda owner: example(pl.Series(distinct), len(distinct), len(item), len(distinct), [(owner, item)])
     assert (found(owner) is not None) == (len({len(items) for items in histories}) > 1)
-    assert found(np.roll(owner, 1)) is None  # items that several users have
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 9), min_size=2, max_size=4, unique=True), min_size=8, max_size=20),
+    st.sampled_from([",", ", ", "|", ";"]),
+    st.sampled_from(["{}", "N{}", "N{}-1"]),
+)
+def test_baskets_of_users_with_several_rows_are_refused_and_ids_of_several_parts_are_not(baskets, gap, id):
+    def found(number):
+        distinct = [*dict.fromkeys(gap.join(map(number, items, range(4))) for items in baskets)]
+        codes = np.arange(3 * len(distinct)) % 5, np.arange(len(distinct)).repeat(3)
+        return example(pl.Series(distinct), len(distinct) + 2, 3 * len(distinct), 5, [codes])
+
+    places = {}
+    for items in {*map(tuple, baskets)}:
+        for place, item in enumerate(items):
+            places.setdefault(item, []).append(place)
+    if all(len({*each}) > 1 for each in places.values()):  # now here, now there
+        assert found(lambda item, place: id.format(item)) is not None
+    assert found(lambda item, place: id.format(100 * place + item)) is None

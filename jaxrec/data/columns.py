@@ -229,6 +229,10 @@ def said(names: list[str], chosen: dict[str, int], given: dict[str, str] | None 
         given: as for `choose`.
     """
     words = "columns: " + _said(names, chosen)
+    for role in ("user", "item"):
+        others = [at for at, name in enumerate(names) if at not in chosen.values() and fits(role, name)]
+        if others and role in chosen and role not in (given or {}):
+            words += f"; {names[others[0]]} is not read: --{role} {flag_of(names, others[0])} takes it for the {role}"
     for role, what in UNREAD.items():
         unread = [at for at, name in enumerate(names) if at not in chosen.values() and _may_be(role, name)]
         if unread and role not in chosen and role not in (given or {}):

@@ -146,6 +146,11 @@ def test_the_choice_in_words():
     assert said(names, {"user": 0, "item": 1}) == unread
     assert "not read" not in said(names, {"user": 0, "item": 1}, {"weight": ""})
     assert "not read" not in said(names, {"user": 0, "item": 1, "weight": 2})
+    spaced = said(["a", "b", "Event Type"], {"user": 0, "item": 1})
+    assert spaced.endswith("; Event Type is not read: --type 'Event Type' takes it for the types of events")
+    other = said(["a", "item_id", "product_id"], {"user": 0, "item": 1})
+    assert other.endswith("; product_id is not read: --item product_id takes it for the item")
+    assert "not read" not in said(["a", "item_id", "product_id"], {"user": 0, "item": 1}, {"item": "item_id"})
     for name in ("event_type", "Action", "events.type"):
         unread = f"columns: user = a, item = b; {name} is not read: --type {name} takes it for the types of events"
         assert said(["a", "b", name], {"user": 0, "item": 1}) == unread

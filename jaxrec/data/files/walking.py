@@ -1,5 +1,6 @@
 """Lists the files in folders, each once despite links, up to a number and a depth."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -7,9 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxrec.data.files.text import File, shown, some
+from jaxrec.system import checksums
 from jaxrec.system.errors import UserError
 
 MOST, DEEP = 100_000, 32  # maximum number of files per log, and depth of folders
+SMALL = 1 << 10  # bytes of a file that may be a header alone
 STATE = "state.json"  # of a data set that Hugging Face's library saved
 DELTA = "_delta_log"  # folder of a Delta table beside its files
 
@@ -122,6 +125,23 @@ def without_caches(files: list[File], say: Callable[[str], None]) -> list[File]:
     if caches:
         say(f"not read: {some(file.below for file in caches)}: not of the data that {STATE} names")
     return [file for file in files if file not in caches]
+
+
+def copies(files: list[File]) -> list[tuple[File, File]]:
+    """Returns pairs of files that are the same byte for byte, in folders that add the same columns.
+
+    Small ones of a line at most, such as a header, are none, nor are members of zips and files that can't be read.
+    """
+    sizes, seen, found = {}, {}, []
+    for file in (file for file in files if not file.member and file.path.is_file()):
+        sizes.setdefault(file.path.stat().st_size, []).append(file)
+    for file in (file for same in sizes.values() if len(same) > 1 for file in same):
+        with contextlib.suppress(OSError):
+            other = seen.setdefault((checksums.of_file(file.path), *file.keys.items()), file)
+            start = file.start(SMALL) if other is not file else b""
+            if len(start) == SMALL or start.count(b"\n") > 1:
+                found.append((other, file))
+    return found
 
 
 def check_distinct(files: list[File]) -> None:

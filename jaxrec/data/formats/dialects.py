@@ -13,6 +13,7 @@ SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # candidates; a space is used i
 WORDS = {"tab": "\t", "\\t": "\t", "space": " "}
 SAMPLE = 1000  # lines used for detection
 ABOVE = 50  # lines searched for a header that isn't the first one
+SPACED = re.compile(r' +"[^"]*" *')  # a field in quotes with blanks around these
 MARK = re.compile(r"\s*(#|//|%)+\s*")  # comment mark, which precedes the names of some headers
 
 
@@ -60,6 +61,7 @@ def find(file: File, given: dict[str, str], separator: str | None = None, quote:
             raise _tie(file, lines, [separator, *others], given)
     names = names_of(lines[0], separator, quote)
     _check_lists(file, names, separator)
+    _check_rows(file, lines, separator, quote)
     numbered = cols.are_numbers(given)
     called = "0" in given.values() and cols.are_counted(names)
     header = not numbered or called or _names_columns(names, lines, separator, quote, given)
@@ -197,10 +199,28 @@ def _check_names(
         raise UserError(f"{where}: its names are separated by {flag(other)}: prepare it with --separator {flag(other)}")
     for at, line in enumerate(lines[1:ABOVE], 1):
         for each in dict.fromkeys((separator, *SEPARATORS)):
-            width = len(names_of(line, each, quote))
-            if are_names(line, each) and all(len(names_of(above, each, quote)) < width for above in lines[:at]):
+            filled = lambda line, each=each: sum(map(bool, names_of(line, each, quote)))  # of a title one is
+            if are_names(line, each) and all(filled(above) < filled(line) for above in lines[:at]):
                 cure = f"remove the lines above it, as `sed 1,{before + at}d` does"
                 raise UserError(f"{where}: the names of columns are in line {before + at + 1}: {cure}")
+
+
+def _check_rows(file: File, lines: list[str], separator: str, quote: str) -> None:
+    """Checks that no quotes stand behind blanks, and that not all rows have a field more than the first."""
+    lines = [line for line in lines if len(line) < csv.field_size_limit()]
+    if not tables.quoted(separator, quote) or not lines:
+        return
+    spaced = lambda line: any(map(SPACED.fullmatch, next(csv_rows([line], delimiter=separator), [])))
+    if separator != " " and (line := next((each for each in lines if ' "' in each and spaced(each)), None)):
+        each = "[\\t]" if separator == "\t" else f"[{separator}]"
+        cure = f"""remove them, as `sed -E 's/(^|{each}) +"/\\1"/g; s/" +({each}|$)/"\\1/g'` does"""
+        raise UserError(f"{file}: {short(line)}: blanks before quotes, which would be parts of the fields: {cure}")
+    if not lines[1:] or not lines[1].startswith('"'):
+        return
+    width = len(tables.fields(lines[0], separator, quote))
+    if {len(tables.fields(line, separator, quote)) for line in lines[1:] if line.strip()} == {width + 1}:
+        cure = "write.table(..., row.names = FALSE), or a name for it before the others"
+        raise UserError(f"{file}, line 1: {short(lines[0])}: no name for the first column, R's names of rows: {cure}")
 
 
 def _check_lists(file: File, names: list[str], separator: str) -> None:

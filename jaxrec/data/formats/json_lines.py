@@ -46,6 +46,8 @@ def schema(file: File) -> dict[str, pl.DataType]:
         cure = "JSON lines are expected, an object a line"
         if line.startswith("["):
             cure += "; this is one list: `jq -c '.[]'` makes lines of it"
+        elif "Extra data" in str(error) and "}{" in line.replace(" ", ""):
+            cure += "; these are several on one line: `jq -c .` puts each on its own"
         elif line.strip() == "{":
             cure += "; if this is one object over several lines, `jq -c '.NAME[]'` makes lines of its list NAME"
         raise UserError(f"{file}, line 1: {short(line)}: {error}: {cure}") from None
@@ -54,7 +56,7 @@ def schema(file: File) -> dict[str, pl.DataType]:
 
 def _first_objects(file: File) -> Iterator[dict]:
     """Yields the objects among the first lines; bad rows are reported later, by `read`."""
-    for line in first_lines(file)[:1000]:
+    for line in first_lines(file):
         with contextlib.suppress(ValueError):
             yield _object(line)
 

@@ -2,10 +2,12 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import polars as pl
 
+from jaxrec.data import columns as cols
 from jaxrec.data.files.text import File
 from jaxrec.data.formats import tables
 from jaxrec.data.formats.dialects import is_number, is_rating
@@ -23,6 +25,7 @@ WRITTEN = re.compile(forms.LIKE)
 LEVELS = 20  # most different ratings
 ORDER = ("--user", "--item", "--weight", "--time")
 LISTS = 0.5  # minimum share of lines with a list beside the user
+CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f]")  # as Hive separates fields by default
 MARKS = re.compile(r"(#|//|%)+")  # comment marks
 SINGLE_TABS = "awk -v OFS='\\t' '{$1=$1; print}'"
 
@@ -74,6 +77,29 @@ def tabbed(file: File) -> str | None:
     if not columns or not ((is_timed and (apart or len(full) < len(rows))) or (apart and again)):
         return None
     return f"`--format table {_flags(columns, names)}`"
+
+
+def marked(file: File) -> str | None:
+    """Returns the command that reads lines as table rows whose fields a mark such as ~ separates; None for others.
+
+    Each line has as many, and one of the fields holds times, or the mark is a byte that text hardly has.
+    """
+    rows = [line for line in tables.first_lines(file)[:SAMPLE] if line.strip()]
+    if len(rows) < LEAST:
+        return None
+    counts = Counter(each for each in rows[0] if each.isascii() and not each.isalnum() and each not in " \t\"'()[]{}")
+    for mark in counts:
+        if any(line.count(mark) != counts[mark] for line in rows[1:]):
+            continue
+        head, *split = ([cell.strip() for cell in line.split(mark)] for line in rows)
+        if not (CONTROL.fullmatch(mark) or any(_all(_is_moment, column) for column in zip(*split, strict=True))):
+            continue
+        named = not any(map(_is_moment, head)) and not any(map(is_number, head)) and any(map(cols.is_time, head))
+        names: Iterable = map(shlex.quote, head) if named else range(1, len(head) + 1)
+        columns = list(zip(*(split if named else [head, *split]), strict=True))
+        told = f"$'\\x{ord(mark):02x}'" if CONTROL.fullmatch(mark) else shlex.quote(mark)
+        return f"`--format table --separator {told} {_flags(columns, names)}`"
+    return None
 
 
 def header_cure(file: File) -> str | None:

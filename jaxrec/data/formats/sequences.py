@@ -62,6 +62,8 @@ def read(
         told = "rows of a table, with cells that are empty or of several words"
         others = "or say --format sequences if these are a user and that user's items"
         fail(file, 1, tables.first_line(file), f"{told}: prepare it with {command}, {others}")
+    if file.name != NAME and not asked and (command := lines.marked(file)):
+        fail(file, 1, tables.first_line(file), f"rows of a table, as all lines are: prepare it with {command}")
     users, tokens = (Ids(role, kind_of(kind, role), keep_na) for role in ("user", "item"))
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
     for piece in pieces(file):

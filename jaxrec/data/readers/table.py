@@ -6,6 +6,7 @@ import shlex
 from dataclasses import replace
 
 from jaxrec.data import columns as cols, tabular, unread_times
+from jaxrec.data.files import walking
 from jaxrec.data.files.text import File, some
 from jaxrec.data.formats import partitions
 from jaxrec.data.given import Input
@@ -25,6 +26,8 @@ def read(given: Input) -> Interactions:
     given = replace(given, say=functools.cache(given.say))  # shards give the same notes
     if len(given.files) > 1:
         given.say(f"{len(given.files)} files: {some(file.below for file in given.files)}")
+        for one, other in walking.copies(given.files):
+            given.say(f"{other.below} is {one.below} byte for byte, and read too: if it is a copy, remove it")
     for file in given.files:
         table = tabular.table(file, given)
         names = table.names

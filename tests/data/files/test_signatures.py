@@ -64,6 +64,16 @@ KINDS = {  # name: (content, what is said)
     "a.npy": (made(lambda out: np.save(out, np.ones((9, 3)))), "an array of NumPy"),
     "a.avro": (b"Obj\x01" + NOISE, "an Avro file"),
     "a.bin": (NOISE, UNPACK),
+    "a.orc": (b"ORC\n\x03\0\0" + NOISE, "an ORC file, .*: write it as Parquet"),
+    "a.sql": (b"INSERT INTO events VALUES(1,101,'2024-01-05');\n" * 3, "a dump of SQL, .*: export its rows as .csv"),
+    "dump.txt": (b"-- MySQL dump 10.13\n\nDROP TABLE IF EXISTS `events`;\nINSERT INTO `events` VALUES (1,2);\n", "SQL"),
+    "pg.txt": (b"--\n-- PostgreSQL dump\n--\n\nCOPY public.e (u, i) FROM stdin;\n1\t2\n", "a dump of SQL"),
+    "page.txt": (b"<!DOCTYPE html>\n<html><body>a b</body></html>\n", "XML or HTML"),
+    "rows.txt": (b"<rows>\n  <row u='1'/>\n</rows>\n", "XML or HTML"),
+    "web.log": (
+        b"#Software: IIS\n#Version: 1.0\n#Fields: date time ip\n2024-01-01 10:00:00 1.2.3.4\n",
+        "grep -v '\\^#'",
+    ),
 }
 
 
@@ -94,6 +104,14 @@ def test_a_table_that_is_no_text_is_said_to_be_what_it_is_and_its_cure_works(tmp
         items.table(File(file))
     if renamed := re.search(r"ends in (\.\w+)", str(caught.value)):
         assert items.table(File(file.rename(tmp_path / f"items{renamed[1]}")))["title"].to_list() == ["One", "Two"]
+
+
+@pytest.mark.parametrize(
+    "lines", ["-- 1\na 2\n", "<a> <b>\n<a> <c>\n", "SET x\nDROP y\n", "#1 2\n#1 3\n", "ORC 1\nORC 2\n"]
+)
+def test_words_that_a_dump_begins_with_may_be_ids(tmp_path, lines):
+    (tmp_path / "a.txt").write_text(lines)
+    assert len(read(tmp_path / "a.txt", keep_na_ids=True).items) == 2
 
 
 def test_what_is_unpacked_as_is_said_is_read(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -230,3 +231,35 @@ def test_a_header_that_comes_again_or_names_a_value_is_a_header(tmp_path, first)
     (tmp_path / "a.csv").write_text("\n".join([first, *rows]) + "\n")
     found = read(tmp_path / "a.csv", columns={"user": "1", "item": "2", "time": "none"})
     assert found.users.tolist() == ["u1", "u2"] and len(found.items) == 3
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize("header", ["user,item,time", '"user", "item", "time"'])
+def test_blanks_before_quotes_are_refused_and_what_the_cure_writes_is_read(tmp_path, separator, header):
+    rows = ['"a", "x, y",  "1"', '"a" , "z", "2"', '"b", "z", "3"']
+    text = "\n".join([header, *rows]).replace('", ', f'"{separator} ').replace('" ,', f'" {separator}')
+    path = put(tmp_path, text.replace("user,item,time", separator.join(["user", "item", "time"])) + "\n")
+    with pytest.raises(UserError, match="blanks before quotes, which would be parts of the fields") as caught:
+        read(path)
+    command = re.search("`(sed .*)`", str(caught.value))[1]
+    mended = subprocess.run(["bash", "-c", f"{command} {path}"], capture_output=True, check=True).stdout
+    path.write_bytes(mended)
+    assert read(path).catalogue.ids.tolist() == ["x, y", "z"]
+
+
+def test_quotes_behind_blanks_within_quotes_are_values(tmp_path):
+    path = put(tmp_path, 'user,item,note\n1,5,"she said, ""no"", and left"\n1,6,"[""a"", "","", ""b""]"\n')
+    assert len(read(path).items) == 2
+
+
+@pytest.mark.parametrize("title", [",,,", "Report 2024,,,", "Report,2024,,"])
+def test_a_title_above_the_header_is_named_with_its_cure(tmp_path, title):
+    path = put(tmp_path, f"{title}\nuser,item,title,date\nb,1,Cap,2024-01-05\nb,2,Hat,2024-01-06\n")
+    with pytest.raises(UserError, match=r"the names of columns are in line 2: remove .* as `sed 1,1d` does"):
+        read(path)
+
+
+def test_r_s_names_of_rows_are_said(tmp_path):
+    path = put(tmp_path, '"user_id" "item_id" "timestamp"\n"1" "a" "x" 1704445546\n"2" "a" "y" 1704445548\n')
+    with pytest.raises(UserError, match=r"no name for the first column, R's names of rows: write\.table"):
+        read(path)

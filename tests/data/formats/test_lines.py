@@ -115,3 +115,25 @@ def test_histories_between_tabs_are_still_read(tmp_path, lines):
     text = "".join(f"{line}\n" for line in [*lines, "u3 5 6 "])
     (tmp_path / "a.txt").write_text(text.replace(" ", "\t").replace(";", " "))
     assert read(tmp_path / "a.txt").users.tolist() == ["u1", "u2", "u3"]
+
+
+@pytest.mark.parametrize("mark", ["~", "^", "#", "!", "@", "/", "*", "\x01", "\x02"])
+@pytest.mark.parametrize("header", [True, False])
+def test_rows_whose_fields_a_mark_separates_are_a_table(tmp_path, capsys, mark, header):
+    rows = ["1,101,2024-01-05 10:00:00", "1,102,2024-01-05 11:00:00", "2,101,2024-01-05 12:00:00"]
+    text = "".join(f"{row}\n" for row in ["who,what,time", *rows][not header :]).replace(",", mark)
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(UserError, match="rows of a table, as all lines are: prepare it with") as caught:
+        read(tmp_path / "a.txt")
+    command = str(caught.value).rpartition("prepare it with `")[2].removesuffix("`")
+    shown = subprocess.run(["bash", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True)
+    flags = ["--input", str(tmp_path / "a.txt"), *shown.stdout.splitlines(), "--output", str(tmp_path / "out")]
+    assert cli.main(["prepare", *flags]) == 0, capsys.readouterr().err
+    found = prepared.load(tmp_path / "out")
+    assert found.users.tolist() == [1, 2] and found.items.tolist() == [1, 2, 1] and not found.relative
+
+
+@pytest.mark.parametrize("lines", [["a~b c", "a~b d", "a~c c"], ["u1 a:1", "u1 b:2", "u2 a:1"]])
+def test_marks_within_ids_separate_nothing(tmp_path, lines):
+    (tmp_path / "a.txt").write_text("".join(f"{line}\n" for line in lines))
+    assert len(read(tmp_path / "a.txt").items) == 3

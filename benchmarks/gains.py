@@ -48,14 +48,18 @@ def context(result, section):
     rows = ["| data | shown, or counted | seeds | NDCG@10 | Recall@20 | MRR@20 |", "|---|---|---|---|---|---|"]
     for name, found in data.items():
         at = found["base"]["test"]
-        bare = " | ".join(f"{at[metric]:.4f}" for metric in ("ndcg@10", "recall@20", "mrr@20"))
+        bare = " | ".join(f"{at[metric]:.4f}" if metric in at else "" for metric in ("ndcg@10", "recall@20", "mrr@20"))
         rows.append(f"| {DATA.get(name, name)} | items alone | {at['seeds']} | {bare} |")
         for row in (found["arms"][arm] for arm in SECTIONS[section] if arm in found["arms"]):
             listed = " ".join(f"`{key}={value}`" for key, value in row["changes"].items())
             listed += ", with query time" if row.get("query_time") else ""
             test = row["test"]
-            gains = {"ndcg@10": {"mean": test["gain"]["ndcg@10"], "ci95": test["gain"]["ci95"]}} | test["gain_at_20"]
-            cells = " | ".join(f"{test[metric]:.4f}, {_share(gain, test[metric])}" for metric, gain in gains.items())
+            gains = {"ndcg@10": {"mean": test["gain"]["ndcg@10"], "ci95": test["gain"]["ci95"]}}
+            gains |= test.get("gain_at_20", {"recall@20": None, "mrr@20": None})
+            shown = (
+                f"{test[metric]:.4f}, {_share(gain, test[metric])}" if gain else "" for metric, gain in gains.items()
+            )
+            cells = " | ".join(shown)
             rows.append(f"| {DATA.get(name, name)} | {listed} | {row['seeds']} | {cells} |")
     return "\n".join(rows) + "\n"
 

@@ -186,7 +186,7 @@ def test_evaluate_refuses_what_does_not_fit(trained):
         (("popularity",), {}, "name the data to count on"),
         (("popularity", log), {"checkpoint": 3}, "a baseline has no checkpoints"),
         ((rec.path, log), {"split_by": "sessions"}, "for baselines"),
-        ((rec.path,), {}, "a polars DataFrame, are gone"),
+        ((rec.path,), {}, "were a polars DataFrame in memory: give them again with --dataset, or from Python as data="),
         ((rec.path, made_log(seed=1)), {}, "was trained on other data"),
         ((rec,), {"split": "train"}, "choose one of test, valid"),
         ((rec.path, log), {"checkpoint": 0}, "has no checkpoint '0'"),
@@ -198,7 +198,7 @@ def test_evaluate_refuses_what_does_not_fit(trained):
             jaxrec.evaluate(*arguments, **options)
     with pytest.raises(jaxrec.UserError) as refused:
         jaxrec.evaluate(rec.path)
-    assert refused.value.__notes__ == ["From Python: --dataset is data=…"]
+    assert not hasattr(refused.value, "__notes__")  # the keyword is in the message
 
 
 def test_a_recommender_refuses_what_it_cannot_evaluate(trained):
@@ -212,7 +212,7 @@ def test_a_recommender_refuses_what_it_cannot_evaluate(trained):
         with pytest.raises(jaxrec.UserError, match=said):
             rec.evaluate(log, baselines=baselines)
     for call in (loaded.evaluate, loaded.recommend_users, loaded.user_vectors):
-        with pytest.raises(jaxrec.UserError, match="a polars DataFrame, are gone, or not on this machine: name them"):
+        with pytest.raises(jaxrec.UserError, match="were a polars DataFrame in memory: give them again with"):
             call()
     with pytest.raises(jaxrec.UserError, match="data is of the type int: give a path, or a table in memory"):
         loaded.recommend_users(data=5)

@@ -32,8 +32,10 @@ def with_keywords(function: Callable[P, T]) -> Callable[P, T]:
         except UserError as error:
             flags = dict.fromkeys(FLAG.findall(str(error)))
             if flags and not hasattr(error, "__notes__"):
-                said = (f"--{flag} is {KEYWORDS.get(flag, flag.replace('-', '_'))}=…" for flag in flags)
-                error.add_note(f"From Python: {', '.join(said)}")
+                named = {flag: f"{KEYWORDS.get(flag, flag.replace('-', '_'))}=" for flag in flags}
+                said = [f"--{flag} is {keyword}…" for flag, keyword in named.items() if keyword not in str(error)]
+                if said:
+                    error.add_note(f"From Python: {', '.join(said)}")
             raise
 
     return wrapped

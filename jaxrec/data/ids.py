@@ -110,7 +110,7 @@ class Ids:
         wrong = [((bare == "").fill_null(True), self._empty)]
         if not self.keep_na:
             missing = bare.is_in(MISSING).fill_null(False)
-            told = f"{self.name} is a missing value: --keep-na-ids takes such words as ids"
+            told = f"{self.name} is a missing value: prepare with --keep-na-ids to take such words as ids"
             wrong.append((missing, f"{told}{self._cure}"))
         if self.kind == "integer" and not self._integer:
             good = text.filter(~pl.Series(np.any([mask.to_numpy() for mask, _ in wrong], axis=0)))

@@ -12,7 +12,7 @@ from jaxrec.batches import context, session_parallel, stream
 from jaxrec.config import registry
 from jaxrec.config.keys import Config, LossOptions
 from jaxrec.config.parsing import row_width
-from jaxrec.data import event_types
+from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits import Split
 from jaxrec.system.errors import UserError
@@ -71,10 +71,23 @@ def batches(config: Config, split: Split, objective: Any) -> Batches:
 def _nothing_to_train(config, interactions):
     before = "".join(f" {name} with an event before it" for name in event_types.asked(interactions)[:1])
     has = f"a{before}" if before else "two items to train on"
-    cure = "a longer log, or with times config.split=by-time, which holds the newest events out, leaves some"
+    cures = ["a longer log"]
     if "test_quantile" in registry.find("split", config.split).keys:
-        cure = "a larger config.test_quantile, a longer log, or config.split=last-item leaves some"
+        cures.insert(0, "a larger config.test_quantile")
+    for name in ("last-item", "by-time"):
+        if name != config.split and _trains(interactions, name, config):
+            cures.append(f"config.split={name}")
+    cure = f"{', or '.join(cures)} leaves some"
     return f"{interactions.name}: no user has {has} outside of what the split holds out: {cure}"
+
+
+def _trains(interactions, name, config):
+    """Whether a user has two events to train on by the split of this name."""
+    try:
+        found = splits.split(interactions, name, config.test_quantile, config.valid_fraction)
+    except UserError:
+        return False
+    return bool((found.stop - found.start > 1).any())
 
 
 def data_of(config: Config, split: Split, batches: Batches) -> stream.Data:
@@ -120,7 +133,7 @@ def target_weights(interactions: Interactions, options: LossOptions) -> np.ndarr
     """The weight of each event's loss as a target, [N] float32, by LossOptions.weight; None: all are equal.
 
     Raises:
-        UserError: the log has no weights, or one is negative.
+        UserError: the log has no weights, one is negative, or all are 0.
     """
     if options.weight == "none":
         return None
@@ -134,6 +147,11 @@ def target_weights(interactions: Interactions, options: LossOptions) -> np.ndarr
         raise UserError(
             f"{interactions.name} has weights below 0 (one is {lowest:g}), by which no loss can count: leave these "
             "events out (prepare.py --min-rating 0), or set config.loss.weight=none"
+        )
+    if not weights.any():
+        raise UserError(
+            f"{interactions.name}: all weights are 0, by which nothing would train: name another column to prepare.py "
+            "with --weight COLUMN, or set config.loss.weight=none"
         )
     weights = np.minimum(weights, options.weight_clip) if options.weight_clip else weights
     return (np.log1p(weights) if options.weight == "log" else weights).astype(np.float32)

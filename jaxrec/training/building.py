@@ -97,6 +97,8 @@ def data_of(config: Config, workdir: Path | str | None) -> Interactions:
     """
     if sources.missing(config.dataset):
         name = "this training" if workdir is None else Path(workdir).name
-        said = f"the data of {name}, {config.dataset}, are gone, or not on this machine"
-        raise UserError(f"{said}: name them with --dataset")
+        said = f"the data of {name}, {config.dataset}, are gone, or not on this machine: name them"
+        if not Path(config.dataset).is_absolute():
+            said = f"the data of {name} were {config.dataset} in memory: give them again"
+        raise UserError(f"{said} with --dataset, or from Python as data=")
     return sources.load(config.dataset)

@@ -151,9 +151,10 @@ def _not_finite(setup: Setup, checkpoints: Checkpoints, at: int) -> NotFinite:
     users = users_of(setup, at)
     shown = ", ".join(map(str, users[:10])) + (f" and {len(users) - 10} more" if len(users) > 10 else "")
     good = checkpoints.latest()
+    clip = "Set config.loss.weight_clip, a highest weight, l" if setup.config.loss.weight != "none" else "L"
     return NotFinite(
         f"the loss or its gradient is not finite at step {at} (epoch {at // setup.epoch_steps}); "
         f"the batch holds users {shown}. "
         + (f"The last good checkpoint is step {good}. " if good is not None else "There is no checkpoint yet. ")
-        + "Lower config.optim.learning_rate, or set config.optim.clip, and train into a new workdir"
+        + f"{clip}ower config.optim.learning_rate, or set config.optim.clip, and train into a new workdir"
     )

@@ -31,7 +31,9 @@ def test_batches_beyond_2_31_events(tmp_path):
     assert (batch.items.tolist(), batch.targets.tolist()) == ([[4, 1, 3, 0]], [[1, 5, 1, 0]])
 
 
-@given(weights=st.lists(st.floats(0, 1e6, width=32), min_size=3, max_size=3), clip=st.sampled_from([0.0, 2.5]))
+@given(
+    weights=st.lists(st.floats(0, 1e6, width=32), min_size=3, max_size=3).filter(any), clip=st.sampled_from([0.0, 2.5])
+)
 def test_weights_are_cut_and_then_logged(weights, clip):
     log = from_sequences([[1, 2, 3]])
     object.__setattr__(log, "weights", np.array(weights, np.float32))
@@ -64,3 +66,12 @@ def test_where_a_split_leaves_nothing_to_train_its_cures_leave_some(events, chan
     with pytest.raises(UserError, match=f"no user has two items to train on .* {named}"):
         trains(changes)
     assert all(map(trains, cures))
+
+
+@pytest.mark.parametrize("changes", [{}, {"split": "by-time", "test_quantile": 0.2}])
+def test_no_split_is_advised_that_leaves_nothing_either(changes):
+    log = from_sequences([[1, 2, 3]])
+    log = replace(log, times=(1_700_000_000 + np.arange(3)) * 1_000_000)
+    config = configs.from_dict(BASE | SOFTMAX | changes)
+    with pytest.raises(UserError, match=r"holds out: (a larger config\.test_quantile, or )?a longer log leaves some"):
+        setup(config, split_of(config, log), jax.devices()[:1])

@@ -160,6 +160,7 @@ def test_negatives_of_the_host_train_the_same(way):
     [
         (lambda log: {}, weighted(SOFTMAX), "has no weights, and config.loss.weight is linear: name their column"),
         (weighing(-1.0), weighted(SOFTMAX), "has weights below 0"),
+        (weighing(0.0), weighted(SOFTMAX), "all weights are 0, by which nothing would train"),
         (lambda log: {}, SOFTMAX | {"context": "gap"}, "asks for gap, which needs a time for every event"),
         (lambda log: timed(log) | {"relative": True}, SOFTMAX | {"context": "hour"}, "it knows gap, weight"),
         (timed, SOFTMAX | {"context": "session"}, "sessions within the users' histories"),

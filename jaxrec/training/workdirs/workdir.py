@@ -267,7 +267,7 @@ def check_data(path: Path, stored: Stored, interactions: Interactions) -> None:
     if fingerprint(interactions) != stored.data["fingerprint"]:
         raise UserError(
             f"{path} was trained on other data ({_counts(stored.data)}) than {interactions.name} holds "
-            f"({_counts(describe(interactions))}): name the original with --dataset"
+            f"({_counts(describe(interactions))}): name the original with --dataset, or from Python as data="
         )
 
 

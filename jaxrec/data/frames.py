@@ -5,13 +5,14 @@ from functools import partial
 
 import polars as pl
 
-from jaxrec.data import columns as cols, tabular, unread_times
+from jaxrec.data import columns as cols, tabular
 from jaxrec.data.files.text import some
 from jaxrec.data.formats import columnar, headers
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Batch
 from jaxrec.data.reader import described, finished
+from jaxrec.data.unread import times
 from jaxrec.system.errors import UserError
 
 
@@ -32,7 +33,7 @@ def read(frame: pl.DataFrame, given: Input) -> Interactions:
     table = tabular.records(frame.schema, partial(_batches, frame, given), peek, given.say)
     names, where = table.names, given.name
     chosen = tabular.choose(table, given.columns, where)
-    unread_times.check(given, where, table, chosen)
+    times.check(given, where, table, chosen)
     given.say(cols.said(names, chosen, given.columns) + tabular.unread_lists(table, chosen))
     log = given.log({role: names[number] for role, number in chosen.items()})
     given.collect(log, where, names, chosen, table.batches)

@@ -13,6 +13,7 @@ from jaxrec.data.formats import columnar, dialects, histories, json_lines, parti
 from jaxrec.data.given import Input
 from jaxrec.data.log import Batch
 from jaxrec.data.values import joined, nested
+from jaxrec.data.values.nested import is_opaque
 from jaxrec.system.errors import UserError
 
 NAMED = [role for role in ROLES if role not in cols.UNREAD]  # roles recognised by column names
@@ -171,3 +172,36 @@ def _singular(name: str) -> set[str]:
     """Returns the possible singular names of a list column: item_id for item_ids and item_id_list."""
     bare = cols.plain(name).removesuffix("list")
     return {bare, bare.removesuffix("s")}
+
+
+def unread(table: Table, chosen: dict[str, int]) -> list[int]:
+    """Returns the indices of the columns that aren't read, without records whose fields are columns."""
+    names = table.names
+    parents = {name for name in names if any(other.startswith(f"{name}.") for other in names)}
+    return [number for number, name in enumerate(names) if number not in chosen.values() and name not in parents]
+
+
+def first_values(table: Table, chosen: dict[str, int], numbers: list[int]) -> dict[int, pl.Series]:
+    """Returns the first values of those columns that have plain ones a row, or an entry of the lists of items.
+
+    Categories are text there; bytes and objects are left out.
+    """
+    item = table.names[chosen["item"]]
+    wanted = [number for number in numbers if _goes_with(table, table.names[number], item)]
+    ids = {role: number for role, number in chosen.items() if role not in cols.UNREAD}
+    columns = ids | {f"column {number}": number for number in wanted if number not in ids.values()}
+    first = next(iter(table.peek(columns)), None) if wanted else None
+    if first is None:
+        return {}
+    names = {number: name for name, number in columns.items()}
+    found = {number: first.frame[names[number]].drop_nulls().head(SAMPLE) for number in wanted}
+    words = (pl.Categorical, pl.Enum)
+    found = {at: values.cast(pl.String) if values.dtype in words else values for at, values in found.items()}
+    other = (pl.Binary, pl.Object)
+    return {at: values for at, values in found.items() if not is_opaque(values.dtype) and values.dtype not in other}
+
+
+def _goes_with(table: Table, name: str, item: str) -> bool:
+    """Returns whether a column has a value per row, or per entry of the lists of items."""
+    within = [name.rpartition(".")[0], item.rpartition(".")[0]]
+    return name not in table.lists or (item in table.lists and within[0] == within[1])

@@ -1,11 +1,12 @@
 """Reads RecBole's .inter, with the .item and the .user beside it."""
 
-from jaxrec.data import columns as cols, tabular, unread_times
+from jaxrec.data import columns as cols, tabular
 from jaxrec.data.files.text import File, short, some
 from jaxrec.data.formats import dialects, histories, tables
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reader import ReaderEntry, described, finished
+from jaxrec.data.unread import times
 from jaxrec.system.errors import UserError
 
 
@@ -23,7 +24,7 @@ def read(given: Input) -> Interactions:
     _check_lists(file, given, names, kinds, chosen)
     rows = _recbole_rows(file, given, names, kinds)
     table = tabular.Table(names, lists, rows, rows)
-    unread_times.check(given, file, table, chosen)
+    times.check(given, file, table, chosen)
     given.collect(log, file, names, chosen, table.batches)
     return described(given, finished(given, log), log.columns["item"])
 

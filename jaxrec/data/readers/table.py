@@ -5,7 +5,7 @@ import re
 import shlex
 from dataclasses import replace
 
-from jaxrec.data import columns as cols, tabular, unread_times
+from jaxrec.data import columns as cols, tabular
 from jaxrec.data.files import walking
 from jaxrec.data.files.text import File, some
 from jaxrec.data.formats import partitions
@@ -13,6 +13,7 @@ from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.log import Log
 from jaxrec.data.reader import ROWS, ReaderEntry, described, finished
+from jaxrec.data.unread import times
 from jaxrec.system.errors import UserError
 
 NUMBERS = re.compile("[0-9]+")
@@ -36,7 +37,7 @@ def read(given: Input) -> Interactions:
             continue
         _check_width(given, widths, file, names)
         chosen = _of_first(given, file, table) if log is None else _as_before(log, given, file, table)
-        unread_times.check(given, file, table, chosen, log is None)
+        times.check(given, file, table, chosen, log is None)
         if first is not None:
             _check_header(given, file, names, chosen, *first)
         if log is None:

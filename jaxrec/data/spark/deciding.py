@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from pyspark.sql import DataFrame, SparkSession, functions as F  # pyright: ignore[reportMissingImports]
 
-from jaxrec.data import columns as cols, ordering, tabular, unread_times
+from jaxrec.data import columns as cols, ordering, tabular
 from jaxrec.data.files.text import File, some
 from jaxrec.data.formats import histories
 from jaxrec.data.given import Input
@@ -18,6 +18,7 @@ from jaxrec.data.spark import rows as reading
 from jaxrec.data.spark.packing import first, frames
 from jaxrec.data.spark.rows import FILE, Rules
 from jaxrec.data.spark.tables import Source
+from jaxrec.data.unread import times
 from jaxrec.data.values import joined
 from jaxrec.data.values.spellings import FLOAT, ODD, PADDED, UNSEEN, kind_of
 from jaxrec.data.values.times import DAYS, Times
@@ -64,7 +65,7 @@ def rules(source: Source, given: Input) -> Decided:
     chosen = tabular.choose(table, given.columns, label)
     if nested := [names[at] for at in chosen.values() if names[at] in source.nested]:
         raise UserError(f"{label}: {some(nested)}: lists or records, which are not read here: {UNROLL}")
-    unread_times.check(given, label, table, chosen)
+    times.check(given, label, table, chosen)
     if "time" not in {*chosen, *given.columns}:
         ordering.check_dates([File(Path(shard.label)) for shard in source.shards])
     folders = f"; in the names of folders: {some(source.keys)}" if source.keys else ""

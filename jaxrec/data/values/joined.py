@@ -95,7 +95,7 @@ def _are_sets(parts: pl.Series) -> bool:
     """Returns whether most parts occur at several places of values, as those of baskets do; not those of an id."""
     places = pl.DataFrame({"part": parts, "place": [list(range(length)) for length in parts.list.len()]})
     found = places.explode("part", "place").group_by("part").agg(pl.col("place").n_unique())
-    return bool((found["place"] > 1).mean() >= MIXED)
+    return (found["place"] > 1).sum() >= MIXED * len(found)
 
 
 def _have_one_owner(codes: Iterable[tuple[np.ndarray, np.ndarray]]) -> bool:

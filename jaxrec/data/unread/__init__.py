@@ -1,0 +1,1 @@
+"""What a table has and nobody reads, though it says when events were."""

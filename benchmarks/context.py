@@ -7,8 +7,8 @@
 Both are the recipe `default` for that log, of a fixed number of epochs. Trainings lie under --runs and are gone on
 with, or taken as they are; each run adds to the result. The gains are those on the test, over all seeds, with paired
 intervals; the checkpoint is chosen by NDCG@10. What is shown the time of asking is also told when the targets were, in
-a row of its own. Of 30Music it is known how long a track was played: what was done with it, its type, is whether it was
-left before nine tenths of what is usual for that track, the median, or lasted longer than one and a half of it.
+a row of its own. Of 30Music it is known how long a track was played; what was done with it, its type, is made of that by
+`benchmarks.plays`.
 """
 
 import argparse
@@ -17,10 +17,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 import jaxrec
-from benchmarks import plots
+from benchmarks import plays, plots
 from benchmarks.gains import SECTIONS
 from benchmarks.levers import keep, ranks, summary, train
 from jaxrec.api.logs import as_log
@@ -106,13 +105,8 @@ def plot(result, path):
 
 def played(folder):
     """The log of 30Music with a type for each event, by how long its track was played."""
-    share = pl.col("playtime") / pl.col("playtime").median().over("item_id")
-    done = (
-        pl.when(share < 0.9).then(pl.lit("left")).when(share > 1.5).then(pl.lit("longer")).otherwise(pl.lit("played"))
-    )
-    frame = pl.read_csv(folder / "interactions.csv.gz").with_columns(done.alias("done"))
     columns = {"user": "user_id", "item": "item_id", "time": "timestamp", "session": "session_id"}
-    return jaxrec.prepare(frame, **columns, weight="playtime", type="done")
+    return jaxrec.prepare(plays.typed(folder), **columns, weight="playtime", type="done")
 
 
 def at_20(ranks):

@@ -7,8 +7,8 @@
 Both are the recipe `default` for that log, of a fixed number of epochs. Trainings lie under --runs and are gone on
 with, or taken as they are; each run adds to the result. The gains are those on the test, over all seeds, with paired
 intervals; the checkpoint is chosen by NDCG@10. What is shown the time of asking is also told when the targets were, in
-a row of its own. Of 30Music it is known how long a track was played; what was done with it, its type, is made of that by
-`benchmarks.plays`.
+a row of its own. Of 30Music it is known how long a track was played; what was done with it, its type, is made of that
+by `benchmarks.plays`.
 """
 
 import argparse

@@ -25,6 +25,8 @@ KNOWN = {
     "interaction activitytype type",
     "session": "sessionid session usersession visitid",
 }
+#: names of items that tell more surely of these than item_id, which may number rows
+PRODUCTS = {"productid", "sku", "skuid", "asin", "articleid", "videoid", "movieid", "bookid", "trackid", "stockcode"}
 #: roles whose column is only read from a table if it is named; and what it would be read for
 UNREAD = {"weight": "for a weight", "type": "for the types of events"}
 #: words in the names of columns of times, and of places in an order
@@ -98,6 +100,16 @@ def sounds_like_time(name: str) -> int:
 def sounds_like_order(name: str) -> bool:
     """Returns whether a name speaks of places in an order: timeframe, step, cart_position."""
     return not (TIMES | ORDERS).isdisjoint(words(name))
+
+
+def belong(clock: str, day: str) -> bool:
+    """Returns whether the names of a time of day and of a day are those of one time.
+
+    >>> belong("Loan Time", "Loan Date"), belong("time", "Sale Date"), belong("duration", "release_date")
+    (True, True, False)
+    """
+    own, other = ({*words(name)} - TIMES for name in (clock, day))
+    return bool(own & other) or (not own and sounds_like_time(clock) > 0)
 
 
 def words(name: str) -> list[str]:
@@ -229,10 +241,9 @@ def said(names: list[str], chosen: dict[str, int], given: dict[str, str] | None 
         given: as for `choose`.
     """
     words = "columns: " + _said(names, chosen)
-    for role in ("user", "item"):
-        others = [at for at, name in enumerate(names) if at not in chosen.values() and fits(role, name)]
-        if others and role in chosen and role not in (given or {}):
-            words += f"; {names[others[0]]} is not read: --{role} {flag_of(names, others[0])} takes it for the {role}"
+    others = [at for at, name in enumerate(names) if at not in chosen.values() and plain(name) in PRODUCTS]
+    if others and "item" not in (given or {}) and plain(names[chosen["item"]]) in ("item", "itemid"):
+        words += f"; {names[others[0]]} is not read: --item {flag_of(names, others[0])} takes it for the item"
     for role, what in UNREAD.items():
         unread = [at for at, name in enumerate(names) if at not in chosen.values() and _may_be(role, name)]
         if unread and role not in chosen and role not in (given or {}):

@@ -292,11 +292,14 @@ def test_caches_beside_a_saved_data_set_are_left_out_and_said(tmp_path):
 def test_a_file_that_is_another_byte_for_byte_is_said(tmp_path):
     said = []
     heard = lambda: (said.clear(), read(tmp_path, say=said.append)) and "\n".join(said)
-    (tmp_path / "a.csv").write_text("user,item,time\n1,2,100\n1,3,200\n")
+    (tmp_path / "a.csv").write_text("user,item,time\n1,2,100\n1,3,200\n2,3,300\n")
     (tmp_path / "a (1).csv").write_text((tmp_path / "a.csv").read_text())
-    assert "a.csv is a (1).csv byte for byte, and read too: if it is a copy, remove it" in heard()
+    assert "a.csv is a (1).csv byte for byte, and read too: if these are copies, remove them" in heard()
+    (tmp_path / "a (2).csv").write_text((tmp_path / "a.csv").read_text())
+    assert "byte for byte (1 more are that of another), and read too" in heard()
+    (tmp_path / "a (2).csv").unlink()
     (tmp_path / "a (1).csv").write_text("user,item,time\n1,2,100\n1,3,201\n")
     assert "byte for byte" not in heard()
     for name in ("b", "c"):
-        (tmp_path / f"{name}.csv").write_text("user,item,time\n")
+        (tmp_path / f"{name}.csv").write_text("user,item,time\n\n")
     assert "byte for byte" not in heard()  # headers alone

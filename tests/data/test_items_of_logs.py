@@ -2,6 +2,7 @@
 
 import io
 
+import numpy as np
 import polars as pl
 import pytest
 from table_writers import WRITERS
@@ -195,3 +196,21 @@ def test_recbole_s_items_are_matched_so_too(tmp_path, rows, table, wanted):
     log = "user_id:token\titem_id:token\n" + "".join(f"u\t{id}\n" for id in rows)
     found = read(write(tmp_path, "a.inter", log)).catalogue
     assert dict(zip(found.ids.tolist(), found.titles, strict=True)) == wanted
+
+
+def test_vectors_beside_a_table_whose_rows_repeat_go_with_its_rows(tmp_path):
+    table = write(tmp_path, "items.csv", "item_id,title\n5,Five\n6,Six\n5,Five\n")
+    log = write(tmp_path, "log.csv", "user,item_id\n1,5\n1,6\n")
+    vectors = np.array([[1, 2], [3, 4], [1, 2]], np.float32)
+    np.save(tmp_path / "items.emb.npy", vectors)
+    assert read(log, items=str(table)).catalogue.about["emb"].to_list() == [[1, 2], [3, 4]]
+    np.save(tmp_path / "items.emb.npy", np.add(vectors, [[0], [0], [1]]))
+    with pytest.raises(UserError, match=r"items\.csv: item 5 has rows with different vectors beside: keep one"):
+        read(log, items=str(table))
+
+
+def test_objects_of_a_repeated_item_are_refused_in_words():
+    log = pl.DataFrame({"user": [1, 1], "item_id": ["a", "b"]})
+    objects = pl.Series("x", [object(), object(), object()], dtype=pl.Object)
+    with pytest.raises(UserError, match="items, row 3: .*item a has row 1 already"):
+        read(log, items=pl.DataFrame({"item_id": ["a", "b", "a"]}).with_columns(objects))

@@ -27,6 +27,7 @@ from jaxrec.data.values.typed import EXACT, typed
 from jaxrec.system.errors import UserError
 
 ROWS = 1 << 16  # text rows converted at once
+PLACE = " place"  # the column that numbers rows for a moment
 #: escape of a lone UTF-16 surrogate, which a JSON reader would replace by another character
 LONE = re.compile(rb"\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..", re.IGNORECASE)
 LITERAL = re.compile(rb"\s*\{\s*u?'")  # how a dict of Python begins
@@ -98,7 +99,7 @@ def given(
     """
     if arrow.is_frame(path):
         file, about = f"{role}s", arrow.to_polars(path)
-        about = _with_ids(file, about, _key(file, about.columns, column, role), role)
+        about = _each_once(file, _with_ids(file, about, _key(file, about.columns, column, role), role), role)
     else:
         file = path if isinstance(path, File) else _named(os.fspath(path), role)
         about = table(file, column, role)
@@ -128,7 +129,7 @@ def table(file: File, column: str | None = None, role: str = "item") -> pl.DataF
     Raises:
         UserError: if the file can't be read, no column of ids is found, an id is missing, or two rows of one differ.
     """
-    return embeddings.with_vectors(file, _rows(file, column, role))
+    return _each_once(file, embeddings.with_vectors(file, _rows(file, column, role)), role)
 
 
 def _rows(file: File, column: str | None, role: str) -> pl.DataFrame:
@@ -225,7 +226,8 @@ def _with_ids(file: File | str, frame: pl.DataFrame, key: int, role: str) -> pl.
     ids = ids.cast(pl.String).fill_null("")
     names = _distinct(file, frame.columns, key)
     frame = frame.with_columns(ids).rename(dict(zip(frame.columns, names, strict=True)))
-    return _once(file, frame, lambda row: f"row {row + 1}", role)
+    _check_ids(file, frame, lambda row: f"row {row + 1}", role)
+    return frame
 
 
 def _recbole(file: File, column: str | None, role: str) -> pl.DataFrame:
@@ -247,13 +249,13 @@ def movielens(ratings: File) -> pl.DataFrame | None:
     if file := ratings.beside("movies.csv"):
         rows = fields.of_csv(file)
         next(rows)
-        return _frame(file, [ID, "title", "genres"], 0, rows)
-    if file := ratings.beside("movies.dat"):
-        return _frame(file, [ID, "title", "genres"], 0, fields.split(file, LONG, "latin-1"))
-    if file := ratings.beside("u.item"):
+    elif file := ratings.beside("movies.dat"):
+        rows = fields.split(file, LONG, "latin-1")
+    elif file := ratings.beside("u.item"):
         rows = ((line, [*row[:2], _flagged(row[5:])]) for line, row in fields.split(file, "|", "latin-1", least=6))
-        return _frame(file, [ID, "title", "genres"], 0, rows)
-    return None
+    else:
+        return None
+    return _each_once(file, _frame(file, [ID, "title", "genres"], 0, rows), "item")
 
 
 def _flagged(flags: list[str]) -> str:
@@ -290,24 +292,35 @@ def _distinct(file: File | str, header: list[str], key: int) -> list[str]:
     return names
 
 
-def _once(file: File | str, frame: pl.DataFrame, place: Callable[[int], str], role: str) -> pl.DataFrame:
-    """Returns the rows without those that repeat another in every column, and checks that each has its own id.
-
-    `place`: index of a row -> its place, as "line 7".
-    """
+def _check_ids(file: File | str, frame: pl.DataFrame, place: Callable[[int], str], role: str) -> None:
+    """Checks that each row has an id, and that rows of one id are alike. `place`: index of a row -> as "line 7"."""
     ids = frame[ID]
     row = lambda at: short(",".join("" if value is None else str(value) for value in frame.row(at)))
     if (empty := (ids.str.strip_chars() == "").arg_true()).len():
         raise UserError(f"{file}, {place(empty[0])}: {row(empty[0])}: no {role} id: fill it in, or remove the row")
-    if ids.is_first_distinct().all():
-        return frame
-    new = frame.hash_rows().is_first_distinct()
-    if (again := (new & ~ids.is_first_distinct()).arg_true()).len():
-        first = (ids == ids[again[0]]).arg_true()[0]
-        keep = "keep one of them" if again.len() == 1 else "and others have several rows too: keep one of each"
-        cure = f"{role} {ids[again[0]]} has {place(first)} already: {keep}"
-        raise UserError(f"{file}, {place(again[0])}: {row(again[0])}: {cure}")
-    return frame.filter(new)
+    if unlike := _unlike(frame):
+        first = (ids == ids[unlike[0]]).arg_true()[0]
+        keep = "keep one of them" if len(unlike) == 1 else "keep one of them, and so of others"
+        cure = f"{role} {ids[unlike[0]]} has {place(first)} already: {keep}"
+        raise UserError(f"{file}, {place(unlike[0])}: {row(unlike[0])}: {cure}")
+
+
+def _unlike(frame: pl.DataFrame) -> list[int]:
+    """Returns the indices of the rows that have the id of an earlier row, and other values."""
+    twice = frame.with_row_index(PLACE).filter(frame[ID].is_duplicated())
+    first, found = {}, []
+    for place, *values in zip(twice[PLACE].to_list(), *(twice[name].to_list() for name in frame.columns), strict=True):
+        id, shown = values[frame.columns.index(ID)], repr(values)  # in which NaN is like itself
+        if first.setdefault(id, shown) != shown:
+            found.append(place)
+    return found
+
+
+def _each_once(file: File | str, about: pl.DataFrame, role: str) -> pl.DataFrame:
+    """Returns the rows without those that repeat another in every column, vectors beside the file among them."""
+    if unlike := _unlike(about):
+        raise UserError(f"{file}: {role} {about[ID][unlike[0]]} has rows with different vectors beside: keep one")
+    return about.unique(ID, keep="first", maintain_order=True)
 
 
 def _frame(file: File, header: list[str], key: int, rows: Iterator, role: str = "item") -> pl.DataFrame:
@@ -323,9 +336,9 @@ def _frame(file: File, header: list[str], key: int, rows: Iterator, role: str = 
         columns = zip(*(row for _, row in chunk), strict=True)
         frame = pl.DataFrame({n: pl.Series(n, c, pl.String) for n, c in zip(names, columns, strict=True)})
         frames.append(frame := frame.with_columns(pl.exclude(ID).str.strip_chars()))
-        _once(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}", role)  # early: long
+        _check_ids(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}", role)  # early: long
         lines.append(pl.Series([line for line, _ in chunk], dtype=pl.Int64))
     frame, line = pl.concat(frames), pl.concat(lines)
-    frame = _once(file, frame, lambda row: f"line {line[row]}", role)
+    _check_ids(file, frame, lambda row: f"line {line[row]}", role)
     texts = {name for name in names if name == ID or cols.plain(name) in TITLES}
     return frame.with_columns(typed(frame[name]) for name in names if name not in texts)

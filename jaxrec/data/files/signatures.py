@@ -8,7 +8,7 @@ from jaxrec.system.errors import UserError
 UNPACK = "unpack it if it is packed, or save it as text in UTF-8"
 CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")  # bytes that text in any encoding hardly has
 FOLDER, ONCE, EXPORT = "unpack it, and name the folder", "unpack it", "export its rows as .csv"
-UNCOMMENT = "leave out the lines that begin with #, as `grep -v '^#'` does, and say --format table --separator space"
+UNCOMMENT = "leave out the lines that begin with #, as `grep -v '^#'` does, and take its columns by numbers"
 HEAD = 1 << 12  # bytes by which text that is no log is known
 SIGNATURES = (  # (place, bytes there, what it is, the cure)
     (257, b"ustar", "a tar archive", "unpack it, as by `tar -xf`, and name the folder"),
@@ -32,13 +32,19 @@ SIGNATURES = (  # (place, bytes there, what it is, the cure)
     (0, b"\x93NUMPY", "an array of NumPy", EXPORT),
     (0, b"%PDF-", "a PDF", EXPORT),
 )
-SQL = rb"(?im)^[ \t]*(?:CREATE TABLE|DROP TABLE|INSERT INTO|COPY \S+ .*FROM stdin|PRAGMA \w+)\b"
+STATEMENT = rb"(?:CREATE|DROP|LOCK)[ ]+(?:TABLE|DATABASE|SCHEMA)|INSERT[ ]+INTO|COPY \S+ .*FROM stdin"
+SQL = rb"(?im)^[ \t]*(?:" + STATEMENT + rb")\b"
 DUMPS = (  # (how its first line begins, what its first lines hold, what it is, the cure)
-    (rb"(?i)\s*(?:--|/\*|SET\b|BEGIN\b|CREATE\b|DROP\b|INSERT\b|PRAGMA\b)", SQL, "a dump of SQL", EXPORT),
-    (rb"(?i)\s*<(?:\?xml|!doctype|html)\b", rb"", "XML or HTML", EXPORT),
-    (rb"\s*<[A-Za-z][\w:.-]*(?: [^>\n]*)?>[ \t]*\r?\n\s*<", rb"", "XML or HTML", EXPORT),
+    (
+        rb"(?i)\s*(?:--[^,;\t\n]*\n|/\*|SET \S+ ?=|BEGIN\b[^,\t\n]*;|PRAGMA \w+ ?=|" + STATEMENT + rb")",
+        SQL,
+        "a dump of SQL",
+        EXPORT,
+    ),
+    (rb"(?i)\s*<(?:\?xml\s|!doctype\s|html(?:\s[^>]*)?>\s*<)", rb"", "XML or HTML", EXPORT),
+    (rb"\s*<[A-Za-z][\w:.-]*(?: +[\w:.-]+=[^>\n]*)?>[ \t]*\r?\n\s*<", rb"", "XML or HTML", EXPORT),
     (rb"#(?:Software|Version|Date|Fields): ", rb"(?m)^#Fields: ", "a web server's log of the W3C's form", UNCOMMENT),
-    (rb"ORC(?s:.{0,99}?)[\0-\x08\x0e-\x1f]", rb"", "an ORC file", "write it as Parquet"),
+    (rb"ORC(?s:.{0,99}?)[\0\x04-\x08\x0e-\x1f]", rb"", "an ORC file", "write it as Parquet"),
 )
 
 

@@ -12,7 +12,7 @@ from jaxrec.system import checksums
 from jaxrec.system.errors import UserError
 
 MOST, DEEP = 100_000, 32  # maximum number of files per log, and depth of folders
-SMALL = 1 << 10  # bytes of a file that may be a header alone
+HEAD, FEW = 1 << 16, 2  # bytes by which a file is judged, and lines of one that may be equal by chance
 STATE = "state.json"  # of a data set that Hugging Face's library saved
 DELTA = "_delta_log"  # folder of a Delta table beside its files
 
@@ -127,10 +127,10 @@ def without_caches(files: list[File], say: Callable[[str], None]) -> list[File]:
     return [file for file in files if file not in caches]
 
 
-def copies(files: list[File]) -> list[tuple[File, File]]:
-    """Returns pairs of files that are the same byte for byte, in folders that add the same columns.
+def say_copies(files: list[File], say: Callable[[str], None]) -> None:
+    """Says which files are others byte for byte, in folders that add the same columns.
 
-    Small ones of a line at most, such as a header, are none, nor are members of zips and files that can't be read.
+    Those of few lines, as of a header alone, are none, nor are members of zips and files that can't be read.
     """
     sizes, seen, found = {}, {}, []
     for file in (file for file in files if not file.member and file.path.is_file()):
@@ -138,10 +138,13 @@ def copies(files: list[File]) -> list[tuple[File, File]]:
     for file in (file for same in sizes.values() if len(same) > 1 for file in same):
         with contextlib.suppress(OSError):
             other = seen.setdefault((checksums.of_file(file.path), *file.keys.items()), file)
-            start = file.start(SMALL) if other is not file else b""
-            if len(start) == SMALL or start.count(b"\n") > 1:
+            start = file.start(HEAD) if other is not file else b""
+            if len(start) == HEAD if b"\0" in start else start.count(b"\n") > FEW:
                 found.append((other, file))
-    return found
+    if found:
+        (one, other), *more = found
+        also = f" ({len(more):,} more are that of another)" if more else ""
+        say(f"{other.below} is {one.below} byte for byte{also}, and read too: if these are copies, remove them")
 
 
 def check_distinct(files: list[File]) -> None:

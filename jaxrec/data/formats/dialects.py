@@ -210,17 +210,23 @@ def _check_rows(file: File, lines: list[str], separator: str, quote: str) -> Non
     lines = [line for line in lines if len(line) < csv.field_size_limit()]
     if not tables.quoted(separator, quote) or not lines:
         return
-    spaced = lambda line: any(map(SPACED.fullmatch, next(csv_rows([line], delimiter=separator), [])))
-    if separator != " " and (line := next((each for each in lines if ' "' in each and spaced(each)), None)):
+    spaced = [line for line in lines if ' "' in line and any(map(SPACED.fullmatch, _plain(line, separator)))]
+    if separator != " " and 2 * len(spaced) > len(lines):
         each = "[\\t]" if separator == "\t" else f"[{separator}]"
         cure = f"""remove them, as `sed -E 's/(^|{each}) +"/\\1"/g; s/" +({each}|$)/"\\1/g'` does"""
-        raise UserError(f"{file}: {short(line)}: blanks before quotes, which would be parts of the fields: {cure}")
+        raise UserError(f"{file}: {short(spaced[0])}: blanks before quotes, which would be parts of the fields: {cure}")
     if not lines[1:] or not lines[1].startswith('"'):
         return
-    width = len(tables.fields(lines[0], separator, quote))
-    if {len(tables.fields(line, separator, quote)) for line in lines[1:] if line.strip()} == {width + 1}:
+    width, rows = len(_plain(lines[0], separator)), [_plain(line, separator) for line in lines[1:] if line.strip()]
+    ends, names = {row[-1] for row in rows}, {row[0] for row in rows}
+    if {len(row) for row in rows} == {width + 1} and ends != {""} and len(names) == len(rows) > 1:
         cure = "write.table(..., row.names = FALSE), or a name for it before the others"
         raise UserError(f"{file}, line 1: {short(lines[0])}: no name for the first column, R's names of rows: {cure}")
+
+
+def _plain(line: str, separator: str) -> list[str]:
+    """Returns the fields of a line, not stripped."""
+    return next(csv_rows([line], delimiter=separator), [""])
 
 
 def _check_lists(file: File, names: list[str], separator: str) -> None:

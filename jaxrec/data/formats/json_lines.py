@@ -15,6 +15,7 @@ from jaxrec.data.log import Batch
 from jaxrec.data.values import nested
 from jaxrec.system.errors import UserError
 
+FIRST, LATER = 1000, 50  # objects whose keys are columns: so many first ones, and of others so many at most
 SUFFIXES = (".json", ".jsonl", ".ndjson")
 NUMERIC = {"time", "weight"}  # roles whose numbers may be reformatted
 OTHERWISE = re.compile(rb"[\[,:][ \t]*(-?[0-9]+[.eE]|-0)")  # numbers that the fast reader reformats
@@ -55,10 +56,17 @@ def schema(file: File) -> dict[str, pl.DataType]:
 
 
 def _first_objects(file: File) -> Iterator[dict]:
-    """Yields the objects among the first lines; bad rows are reported later, by `read`."""
-    for line in first_lines(file):
+    """Yields the first objects, and some later ones that have other keys; bad rows are reported later, by `read`."""
+    known, more = set(), LATER
+    for number, line in enumerate(first_lines(file)):
+        if not more:
+            return
         with contextlib.suppress(ValueError):
-            yield _object(line)
+            found = _object(line)
+            if number < FIRST or not known.issuperset(found):
+                more -= number >= FIRST
+                known.update(found)
+                yield found
 
 
 def read(file: File, columns: dict[str, str]) -> Iterator[Batch]:

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 import polars as pl
@@ -25,7 +24,8 @@ WRITTEN = re.compile(forms.LIKE)
 LEVELS = 20  # most different ratings
 ORDER = ("--user", "--item", "--weight", "--time")
 LISTS = 0.5  # minimum share of lines with a list beside the user
-CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f]")  # as Hive separates fields by default
+CONTROL = "".join(map(chr, range(1, 9)))  # as Hive separates fields by default
+MARKED = f"~^#!*&$%\\{CONTROL}"  # what separates fields and is hardly in ids
 MARKS = re.compile(r"(#|//|%)+")  # comment marks
 SINGLE_TABS = "awk -v OFS='\\t' '{$1=$1; print}'"
 
@@ -82,23 +82,25 @@ def tabbed(file: File) -> str | None:
 def marked(file: File) -> str | None:
     """Returns the command that reads lines as table rows whose fields a mark such as ~ separates; None for others.
 
-    Each line has as many, and one of the fields holds times, or the mark is a byte that text hardly has.
+    Each line has as many, three fields or more, and blanks in times alone; and one of the fields holds times, or the
+    mark is a byte that text hardly has.
     """
-    rows = [line for line in tables.first_lines(file)[:SAMPLE] if line.strip()]
-    if len(rows) < LEAST:
+    lines = [line for line in tables.first_lines(file)[:SAMPLE] if line.strip()]
+    if len(lines) < LEAST:
         return None
-    counts = Counter(each for each in rows[0] if each.isascii() and not each.isalnum() and each not in " \t\"'()[]{}")
-    for mark in counts:
-        if any(line.count(mark) != counts[mark] for line in rows[1:]):
+    for mark in dict.fromkeys(each for each in lines[0] if each in MARKED):
+        rows = [[cell.strip() for cell in line.split(mark)] for line in lines]
+        if len(rows[0]) < 3 or any(len(row) != len(rows[0]) for row in rows):
             continue
-        head, *split = ([cell.strip() for cell in line.split(mark)] for line in rows)
-        if not (CONTROL.fullmatch(mark) or any(_all(_is_moment, column) for column in zip(*split, strict=True))):
+        named = not any(map(_is_moment, rows[0])) and any(map(cols.is_time, rows[0]))
+        names: Iterable = map(shlex.quote, rows.pop(0)) if named else range(1, len(rows[0]) + 1)
+        columns = list(zip(*rows, strict=True))
+        timed = [at for at, column in enumerate(columns) if _all(_is_moment, column)]
+        if any(" " in cell or "\t" in cell for at, column in enumerate(columns) if at not in timed for cell in column):
             continue
-        named = not any(map(_is_moment, head)) and not any(map(is_number, head)) and any(map(cols.is_time, head))
-        names: Iterable = map(shlex.quote, head) if named else range(1, len(head) + 1)
-        columns = list(zip(*(split if named else [head, *split]), strict=True))
-        told = f"$'\\x{ord(mark):02x}'" if CONTROL.fullmatch(mark) else shlex.quote(mark)
-        return f"`--format table --separator {told} {_flags(columns, names)}`"
+        if (timed and timed != [0]) or mark in CONTROL:
+            told = f"$'\\x{ord(mark):02x}'" if mark in CONTROL else shlex.quote(mark)
+            return f"`--format table --separator {told} {_flags(columns, names)}`"
     return None
 
 

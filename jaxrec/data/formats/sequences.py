@@ -63,7 +63,8 @@ def read(
         others = "or say --format sequences if these are a user and that user's items"
         fail(file, 1, tables.first_line(file), f"{told}: prepare it with {command}, {others}")
     if file.name != NAME and not asked and (command := lines.marked(file)):
-        fail(file, 1, tables.first_line(file), f"rows of a table, as all lines are: prepare it with {command}")
+        told, others = "rows of a table, as all lines are", "or say --format sequences if these are histories"
+        fail(file, 1, tables.first_line(file), f"{told}: prepare it with {command}, {others}")
     users, tokens = (Ids(role, kind_of(kind, role), keep_na) for role in ("user", "item"))
     user_codes, item_codes, counts, first_lines, blank = [], [], [], [], []
     for piece in pieces(file):

@@ -27,8 +27,7 @@ def read(given: Input) -> Interactions:
     given = replace(given, say=functools.cache(given.say))  # shards give the same notes
     if len(given.files) > 1:
         given.say(f"{len(given.files)} files: {some(file.below for file in given.files)}")
-        for one, other in walking.copies(given.files):
-            given.say(f"{other.below} is {one.below} byte for byte, and read too: if it is a copy, remove it")
+        walking.say_copies(given.files, given.say)
     for file in given.files:
         table = tabular.table(file, given)
         names = table.names

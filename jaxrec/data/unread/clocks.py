@@ -25,7 +25,7 @@ def check(given: Input, file: File | str, table: Table, chosen: dict[str, int], 
     parts = [names[at] for at in parts_of_dates.named(names, others)]
     found = tabular.first_values(table, chosen, [time, *known]) if known or len(parts) > 1 else {}
     clock, dates = _apart(found, time, given.time_format)
-    constant = first and time in found and len(found[time]) > 1 and found[time].n_unique() == 1
+    constant = first and time in found and len(found[time]) > 2 and found[time].n_unique() == 1
     if constant and (vary := [at for at in known if at in found and found[at].n_unique() > 1 and are_times(found[at])]):
         same = f"{names[time]} is {short(str(found[time][0]))} in all of the first {len(found[time]):,} rows"
         given.say(f"{same}, and {names[vary[0]]} differs: --time {cols.flag_of(names, vary[0])} takes it instead")

@@ -10,10 +10,12 @@ from jaxrec.data.unread import clocks
 from jaxrec.data.values import digits, parts_of_dates
 from jaxrec.data.values.forms import forms_of
 from jaxrec.data.values.spellings import kind_of
-from jaxrec.data.values.times import reads_as_clock, reads_as_days, reads_as_times
+from jaxrec.data.values.times import reads_as_days, reads_as_times
 from jaxrec.system.errors import UserError
 
-DATED = 0.5  # minimum share of values with digits, in a column that is called as times are
+NAMED = {"date", "datetime", "time", "timestamp", "tstamp", "stamp"}  # words in the names of columns of times
+YEARS = r"(?:^|[^0-9])(?:(?:19|20)[0-9]{2}|[0-9]{1,2}[/.-][0-9]{1,2}[/.-][0-9]{2})(?:[^0-9]|$)"
+DATED = 0.5  # minimum share of values with a year, in a column that is called so
 
 
 def check(given: Input, file: File | str, table: Table, chosen: dict[str, int], first: bool = True) -> None:
@@ -51,7 +53,8 @@ def check(given: Input, file: File | str, table: Table, chosen: dict[str, int], 
     if timed := [number for number in others if number in found and clocks.are_times(found[number])]:
         timed.sort(key=lambda number: (found[number].n_unique() < 2, -cols.sounds_like_time(names[number])))
         likely = found[timed[0]]
-        apart = [at for at in others if at in found and at not in timed and clocks.is_clock(found[at], names[at])]
+        beside = [at for at in others if at in found and at not in timed and clocks.is_clock(found[at], names[at])]
+        apart = [at for at in beside if cols.belong(names[at], names[timed[0]])]
         if apart and reads_as_times(likely) and reads_as_days(likely):
             cols.refuse_clock(names[apart[0]], [names[timed[0]]], file, None, False)
         cols.refuse_order(names, timed, file, _form_of(likely))
@@ -72,10 +75,10 @@ def _form_of(values: pl.Series) -> str | None:
 
 def _may_be_times(values: pl.Series, name: str) -> bool:
     """Returns whether values are text in a form that is not known, in a column whose name speaks of times."""
-    if values.dtype != pl.String or cols.sounds_like_time(name) < 1 or values.n_unique() < 2 or reads_as_clock(values):
+    if values.dtype != pl.String or NAMED.isdisjoint(cols.words(name)) or values.n_unique() < 2:
         return False
     plain = values.cast(pl.Float64, strict=False).is_not_null()
-    return (values.str.contains(r"[0-9].*[0-9]") & ~plain).sum() > DATED * len(values)
+    return (values.str.contains(YEARS) & ~plain).sum() > DATED * len(values)
 
 
 def _check_item(

@@ -12,15 +12,25 @@ LIKELY = 0.95  # minimum share of a column's values that look like times
 SAMPLE = 1000  # values by which formats are proposed
 SHAPES = 50  # values that formats are made of
 NOON = "(?:上午|下午|오전|오후|午前|午後)"  # before the hour
-WORD = r"[^\W\d_]{3,12}"
+#: how names of months begin in other languages
+MONTHS = (
+    *("janu", "janv", "mär", "mrz", "mrt", "mai", "okt", "dez", "fév", "avr", "juin", "juil", "août", "déc", "ene"),
+    *("abr", "ago", "dic", "gen", "mag", "giu", "lug", "set", "ott", "fev", "out", "mei", "sty", "lut", "kwi", "maj"),
+    *("cze", "lip", "sie", "wrz", "paź", "lis", "gru", "led", "úno", "bře", "dub", "kvě", "čer", "srp", "zář", "říj"),
+    *("pro", "tam", "hel", "maa", "huh", "tou", "kes", "hei", "elo", "syy", "lok", "jou", "már", "ápr", "máj", "jún"),
+    *("júl", "sze", "oca", "şub", "nis", "haz", "tem", "ağu", "eyl", "eki", "kas", "ara", "ian", "iun", "iul", "noi"),
+)
+CYRILLIC = "\u0400-\u04ff"
+WORD = rf"(?:{MONTH}|(?:{'|'.join(MONTHS)})[^\W\d_]{{0,8}}|[{CYRILLIC}]{{3,9}})"
+NUMBER = "(?:0?[1-9]|[12][0-9]|3[01])"  # of a day
 DAY = "|".join(  # a day, or a week
     (
         r"(?:19|20)\d\d[/.-]\d{1,2}[/.-]\d{1,2}",
         r"\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d\d)",  # 1/4/2014, which may be in January or April
         rf"\d{{1,2}}(?:st|nd|rd|th)?[/ .-]+{MONTH}[/ ,-]*(?:\d{{4}}|\d\d)|\d\d{MONTH}\d{{4}}",
         rf"{MONTH} +\d{{1,2}}(?:st|nd|rd|th)?(?:,? +\d{{4}}| +\d\d:\d\d:\d\d [\w:+-]+ \d{{4}})",
-        rf"{MONTH}[/ -]\d{{1,2}}[/, -]+(?:\d{{4}}|\d\d)",
-        rf"\d{{1,2}}\.?[ /-](?:de )?{WORD}\.?,?[ /-](?:de )?(?:19|20)\d\d",  # with a month in any language
+        rf"{MONTH}[/ -]{NUMBER}[/, -]+(?:\d{{4}}|\d\d)",
+        rf"{NUMBER}\.?[ /-](?:de )?{WORD}\.?,?[ /-](?:de )?(?:19|20)\d\d",
         r"(?:19|20)\d\d[年년.] ?\d{1,2}[月월.] ?\d{1,2}[日일.]",
         r"(?:19|20)\d\d:\d\d:\d\d(?: \d\d:\d\d:\d\d)",  # as cameras write them
         r"(?:19|20)\d{6}T\d{2,6}.*",

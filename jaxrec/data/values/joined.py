@@ -22,7 +22,8 @@ MULTIPLE = 0.5  # minimum share of values with several parts
 PLAIN = r"^[A-Za-z]*[0-9]+(?:-[0-9]+)?$"  # a part that is a number, perhaps with letters before it: N19976, N10447-1
 NUMBERED = 0.9  # minimum share of parts that look like ids: short, with a digit
 RECURRING = 0.5  # minimum share of parts that occur in several values
-MIXED = 0.5  # minimum share of parts that occur at several places
+MIXED = 0.75  # minimum share of parts that occur at several places, in baskets
+LENGTHS = 3  # minimum number of different lengths of baskets
 LONGEST = 40  # characters of a part that looks like an id
 SAMPLE = 10_000  # values examined
 CURE = (
@@ -84,11 +85,11 @@ def example(
         return values[0], True
     marked = inner.str.contains(r"[,;|]")
     clear = marked.sum() >= NUMBERED * len(marked) or bool(found.str.contains("^[0-9]+$").all())
-    if ids and recurring and clear and (differ or single) and _are_sets(parts):
+    baskets = parts.list.len().n_unique() + single >= LENGTHS and _are_sets(parts)
+    if ids and recurring and clear and baskets:
         return values[0], True
     listed = marked & ~inner.str.contains(r"[^\s,;|]\s+[^\s,;|]")
-    several_rows = alone or _are_sets(parts)
-    return (values[0], False) if several_rows and recurring and listed.sum() >= NUMBERED * len(listed) else None
+    return (values[0], False) if (alone or baskets) and recurring and listed.sum() >= NUMBERED * len(listed) else None
 
 
 def _are_sets(parts: pl.Series) -> bool:

@@ -229,7 +229,12 @@ def test_movielens_names_its_films(tmp_path, kind, zipped):
     [
         ("items.csv", "code,title\n1,One\n", 1, "no column item_id: there are code, title"),
         ("items.csv", "item_id,title\n1,One\n2,Two\n1,Uno\n", 4, "'1,Uno': item 1 has line 2 already: keep one"),
-        ("items.csv", "item_id,title\n1,One\n1,Uno\n2,a\n2,b\n1,One\n", 3, "already: and others have several rows too"),
+        (
+            "items.csv",
+            "item_id,title\n1,One\n1,Uno\n2,a\n2,b\n1,One\n",
+            3,
+            "already: keep one of them, and so of others",
+        ),
         ("items.csv", "item_id,title\n1,One\n2,Two, too\n", 3, "'2,Two, too': 3 fields where the header has 2"),
         ("items.csv", 'item_id,title\n1,"One\nand\nmore"\n\n1,Two\n', 6, "item 1 has line 2 already"),
         ("items.csv", 'item_id,title\n1,One\n2,"Two\n', 3, "not CSV"),

@@ -263,3 +263,14 @@ def test_r_s_names_of_rows_are_said(tmp_path):
     path = put(tmp_path, '"user_id" "item_id" "timestamp"\n"1" "a" "x" 1704445546\n"2" "a" "y" 1704445548\n')
     with pytest.raises(UserError, match=r"no name for the first column, R's names of rows: write\.table"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'user_id,item_id,rating\n"u1","i1",5,\n"u1","i2",4,\n"u2","i1",3,\n',
+        'user_id,item_id,comment\nu1,i1,fine\nu1,i2, "great"\nu2,i1,fine\n',
+    ],
+)
+def test_separators_at_the_ends_and_blanks_before_a_quote_are_read(tmp_path, content):
+    assert len(read(put(tmp_path, content)).items) == 3

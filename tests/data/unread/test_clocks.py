@@ -145,8 +145,9 @@ def test_times_of_day_beside_a_day_whose_name_is_not_known_are_not_left_out(tmp_
 
 def test_a_time_that_is_the_same_in_all_rows_is_said_beside_one_that_differs(tmp_path):
     path, at = tmp_path / "a.csv", "2024-03-01 02:00:00"
-    path.write_text(f"user,item,created_at,order_date\n1,1,{at},2024-01-07 10:00:00\n1,2,{at},2024-01-05 10:00:00\n")
-    told = f"created_at is '{at}' in all of the first 2 rows, and order_date differs: --time order_date takes it"
+    rows = "".join(f"1,{item},{at},2024-01-0{9 - item} 10:00:00\n" for item in range(1, 4))
+    path.write_text(f"user,item,created_at,order_date\n{rows}")
+    told = f"created_at is '{at}' in all of the first 3 rows, and order_date differs: --time order_date takes it"
     assert told in heard(path)
     assert told not in heard(path, columns={"time": "created_at"})
 
@@ -171,3 +172,13 @@ def test_columns_of_any_type_may_lie_beside_days(name, given):
             read(frame)
     clock = frame.with_columns(clock=pl.Series(["10:00", "11:00", "12:00"], dtype=pl.Categorical))
     assert not given or "and clock, which is not read, times of day" in heard(clock, columns={"time": name})
+
+
+@pytest.mark.parametrize(("clock", "day"), [("duration", "release_date"), ("opens", "founded"), ("length", "birthday")])
+def test_durations_beside_other_days_are_no_times_of_day(tmp_path, clock, day):
+    path = tmp_path / "a.csv"
+    path.write_text(f"user,item,{clock},{day}\n1,1,3:45,2019-03-01\n1,2,4:05,2018-01-01\n2,1,3:45,2019-03-01\n")
+    with pytest.raises(
+        UserError, match=f"but {day} reads as times: take it with --time {day}, or the order of the file"
+    ):
+        read(path)

@@ -198,13 +198,33 @@ def test_text_in_a_column_that_is_called_as_times_are_is_said(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("user,item,sale date\n1,1,5th moon of 2024\n1,2,6th moon of 2024\n")
     assert "sale date, as '5th moon of 2024', is not read: if it says when, write it like 2014-04-01T03" in heard(path)
-    for name, values in {
+    others = {
         "watch_time": ["30", "40"],
         "wait_time": ["00:30:00", "00:40:10"],
+        "cook_time": ["18 minutes", "20 minutes"],
+        "time_zone": ["UTC+02:00", "UTC+03:00"],
+        "add_on": ["addon-37", "addon-38"],
+        "sold_on": ["site18.com", "site19.com"],
         "place": ["a 1 b 2", "c3 4"],
-    }.items():
+    }
+    for name, values in others.items():
         pl.DataFrame({"user": [1, 1], "item": [1, 2], name: values}).write_csv(path)
         assert "is not read: if it says when" not in heard(path), name
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        ["05-RED-2024", "06-BLU-2024"],
+        ["12 Oak 2012", "45 Elm 2066"],
+        ["12 Monkeys 1995", "21 Grams 2003"],
+        ["MARS-77-99", "MAR-41-95"],
+        ["12-pack-2020", "24-pack-2020"],
+    ],
+)
+def test_codes_and_titles_with_numbers_are_no_times(tmp_path, codes):
+    pl.DataFrame({"user": [1, 1], "item": [1, 2], "code": codes}).write_csv(tmp_path / "a.csv")
+    assert read(tmp_path / "a.csv").times is None
 
 
 @pytest.mark.parametrize("text", ["202401051403", "20240105140311"])

@@ -212,5 +212,5 @@ def test_vectors_beside_a_table_whose_rows_repeat_go_with_its_rows(tmp_path):
 def test_objects_of_a_repeated_item_are_refused_in_words():
     log = pl.DataFrame({"user": [1, 1], "item_id": ["a", "b"]})
     objects = pl.Series("x", [object(), object(), object()], dtype=pl.Object)
-    with pytest.raises(UserError, match="items, row 3: .*item a has row 1 already"):
+    with pytest.raises(UserError, match=r"items, row 3: .*item a has row 1 already"):
         read(log, items=pl.DataFrame({"item_id": ["a", "b", "a"]}).with_columns(objects))

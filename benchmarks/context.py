@@ -53,6 +53,7 @@ COLUMNS = {
         "rsc15-100k": f"{TIMES},{ASKED}",
         "30music-sample10": f"{TIMES},{ASKED},weight,type,session",
         "ml-1m": "weight",
+        "beauty-5core": "gap",
     },
     "features": {"ml-100k": "genres,year", "ml-1m": "genres,year", "beauty-5core": "attribute_ids"},
     "user_features": {"ml-1m": "gender,age,occupation"},
@@ -99,7 +100,6 @@ def plot(result, path):
         axes.axvline(0, color="grey", linewidth=1)
         axes.set_yticks(range(len(rows)), [f"{name}: {arm}" for name, arm, _ in rows])
         axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="gain of NDCG@10 on the test, %, with 95% intervals")
-        figure.tight_layout()
         plots.save(figure, path.with_name(f"{path.stem}_{section}.png"))
 
 

@@ -320,7 +320,7 @@ def _each_once(file: File | str, about: pl.DataFrame, role: str) -> pl.DataFrame
     """Returns the rows without those that repeat another in every column, vectors beside the file among them."""
     if unlike := _unlike(about):
         raise UserError(f"{file}: {role} {about[ID][unlike[0]]} has rows with different vectors beside: keep one")
-    return about.unique(ID, keep="first", maintain_order=True)
+    return about.filter(about[ID].is_first_distinct())
 
 
 def _frame(file: File, header: list[str], key: int, rows: Iterator, role: str = "item") -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """What does each kind of context bring? A recipe that sees ids alone, and the same shown more, on the same questions.
 
-    python -m benchmarks.context --dataset rsc15-100k
+    python -m benchmarks.context --dataset rsc15-100k --arms gap,calendar,time,asked --seeds 3
     python -m benchmarks.context --dataset ml-100k --arms gap,weights --seeds 3
     python -m benchmarks.context --dataset 30music-sample10 --set split=by-time --arms played,loss --seeds 3
 
@@ -143,7 +143,9 @@ def assignments(text):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--arms", type=functools.partial(str.split, sep=","), default=list(ARMS))
+    parser.add_argument(
+        "--arms", type=functools.partial(str.split, sep=","), required=True, help="as the data have them"
+    )
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", type=assignments, default={}, help="keys of the recipe, as epochs=4,model.dim=32")
     parser.add_argument("--runs", type=Path, default=Path("runs/context"), help="where trainings lie")

@@ -308,10 +308,10 @@ def _check_ids(file: File | str, frame: pl.DataFrame, place: Callable[[int], str
 def _unlike(frame: pl.DataFrame) -> list[int]:
     """Returns the indices of the rows that have the id of an earlier row, and other values."""
     twice = frame.with_row_index(PLACE).filter(frame[ID].is_duplicated())
-    first, found = {}, []
+    first, found, key = {}, [], frame.columns.index(ID)
     for place, *values in zip(twice[PLACE].to_list(), *(twice[name].to_list() for name in frame.columns), strict=True):
-        id, shown = values[frame.columns.index(ID)], repr(values)  # in which NaN is like itself
-        if first.setdefault(id, shown) != shown:
+        shown = repr(values)  # in which NaN is like itself
+        if first.setdefault(values[key], shown) != shown:
             found.append(place)
     return found
 

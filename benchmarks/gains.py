@@ -2,6 +2,8 @@
 
 import statistics
 
+from jaxrec.config import parsing
+
 DATA = {"ml-1m-sasrec": "ml-1m"}  # where one goes by two names
 #: {what a log knows: the arms of `benchmarks.context` that show it}
 SECTIONS = {
@@ -12,6 +14,8 @@ SECTIONS = {
     "users": ("users",),
     "together": ("together", "together, with query time"),
 }
+KINDS = "warm", "cold"  # of targets: those of training, and those that it has never met
+WITHOUT, DRAW = "without features", "drawn from what shares a value"  # rows that others are compared with
 DEFAULT = ", default"  # ends the name of a column against configs/default.py as it is
 
 
@@ -37,8 +41,7 @@ def _gains(data):
     for lever in dict.fromkeys(lever for found in data.values() for lever in found["levers"]):
         cells = [_gain(found["levers"].get(lever)) for found in data.values()]
         changes = next(found["levers"][lever]["changes"] for found in data.values() if lever in found["levers"])
-        listed = " ".join(f"`{key}={value}`" for key, value in changes.items())
-        rows.append(f"| {listed} | {' | '.join(cells)} |")
+        rows.append(f"| {_listed(changes)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -51,8 +54,7 @@ def context(result, section):
         bare = " | ".join(f"{at[metric]:.4f}" if metric in at else "" for metric in ("ndcg@10", "recall@20", "mrr@20"))
         rows.append(f"| {DATA.get(name, name)} | items alone | {at['seeds']} | {bare} |")
         for row in (found["arms"][arm] for arm in SECTIONS[section] if arm in found["arms"]):
-            listed = " ".join(f"`{key}={value}`" for key, value in row["changes"].items())
-            listed += ", with query time" if row.get("query_time") else ""
+            listed = _listed(row["changes"]) + (", with query time" if row.get("query_time") else "")
             test = row["test"]
             gains = {"ndcg@10": {"mean": test["gain"]["ndcg@10"], "ci95": test["gain"]["ci95"]}}
             gains |= test.get("gain_at_20", {"recall@20": None, "mrr@20": None})
@@ -78,7 +80,7 @@ def continued(results):
         for name, anew in result["rows"].items():
             if (on := result["rows"].get(f"{name}, continued")) is None:
                 continue
-            keys = " ".join(f"`{key}={value}`" for key, value in result["continued"].items())
+            keys = _listed(result["continued"])
             row, data = on["beside"], f"{result['data'].removesuffix('-continued')}, `{name}`"
             mean = lambda of: statistics.mean(each["minutes"] for each in of["trainings"] if each["fold"])
             minutes = mean(anew), mean(on)
@@ -105,6 +107,33 @@ def new_items(result):
                 cells = f"{row['questions']:,} | {ways.get(way, way)} | {row['hr@10']:.4f} | {row['ndcg@10']:.4f}"
                 rows.append(f"| {name}, {found['new_items']:,} | {said} | {cells} |")
     return "\n".join(rows) + "\n"
+
+
+def unmet(results):
+    """HR@10 of test items that the training knew, and of those that it had never met, by who is asked."""
+    rows = [
+        "| HR@10 | " + " | ".join(f"{found['data']}, {part}" for found in results for part in KINDS) + " |",
+        "|---" * (1 + 2 * len(results)) + "|",
+    ]
+    for who in dict.fromkeys(who for found in results for who in found["mean"]["cold"]):
+        cells = (_unmet(found, part, who) for found in results for part in KINDS)
+        rows.append(f"| {who} | {' | '.join(cells)} |")
+    said = (
+        f"{found['data']} `{found['recipe']}` with {_listed(found['changes'])}, and with them "
+        f"{_listed({key: found[key] for key in ('features', 'id_dropout')})}, {len(found['seeds'])} seeds"
+        for found in results
+    )
+    machines = dict.fromkeys(found["machine"] for found in results)
+    return "\n".join(rows) + f"\n\nTrained by {'; '.join(said)}, on {' or '.join(machines)}.\n"
+
+
+def _unmet(found, part, who):
+    """HR@10; of warm targets with what it gains to no features, of cold ones with how often it is that of a draw."""
+    rows = found["mean"][part]
+    at = rows[who]["hr@10"]
+    if part == "warm":
+        return f"{at:.4f} ({at / rows[WITHOUT]['hr@10'] - 1:+.0%})" if who.startswith("with ") else f"{at:.4f}"
+    return f"{at:.4f} ({at / rows[DRAW]['hr@10']:.1f} times)" if who != WITHOUT else f"{at:.4f}"
 
 
 def precision(result):
@@ -146,10 +175,14 @@ def _bases(data):
     """What the trainings of each data set have in common."""
 
     def described(name, recipe, changes):
-        listed = " ".join(f"`{key}={value}`" for key, value in changes.items())
-        return f"{DATA.get(name, name)} `{recipe}`" + (f" with {listed}" if listed else "")
+        return f"{DATA.get(name, name)} `{recipe}`" + (f" with {_listed(changes)}" if changes else "")
 
     return "; ".join(described(name, found["base"]["recipe"], found["base"]["changes"]) for name, found in data.items())
+
+
+def _listed(changes):
+    """`key=value`, one after another."""
+    return " ".join(f"`{key}={value}`" for key, value in parsing.flatten(changes).items())
 
 
 def _machines(result, changes):

@@ -66,10 +66,10 @@ LEVERS = {
     "seen": {"loss.seen": "exclude"},
     "hard": {"loss.label_smoothing": 0.0},
     "plain": {"model.norm": "post", "model.ffn": "relu", "model.ffn_multiplier": 1},
+    "times": {"context": "gap,hour,weekday"},
 }
-
-
 UNDONE = "hard", "plain"  # what `default` chose, undone
+OF_LOGS = ("times",)  # that a log may lack
 
 
 def train(log, recipe, changes, runs, name, seed):
@@ -106,7 +106,7 @@ def main(flags):
     if not flags.default and name not in BASES:
         raise SystemExit(f"{name} has no recipe to be measured against (there are {', '.join(BASES)}): give --default")
     recipe, base = ("default", dict(each.split("=", 1) for each in flags.set)) if flags.default else BASES[name]
-    levers = flags.levers or [each for each in LEVERS if flags.default or each not in UNDONE]
+    levers = flags.levers or [each for each in LEVERS if each not in OF_LOGS and (flags.default or each not in UNDONE)]
     runs, seeds = flags.runs / name.replace(", ", "-"), range(flags.seeds)
     parts = ("valid",) if flags.seeds == 1 else ("valid", "test")
     plain = [train(log, recipe, base, runs, "base", seed) for seed in seeds]

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import beyond, readme
-from benchmarks.gains import DATA, SECTIONS, context, continued, levers, new_items, precision, trained
+from benchmarks.gains import DATA, SECTIONS, context, continued, levers, new_items, precision, trained, unmet
 from benchmarks.record import RESULTS
 from jaxrec.config import reference
 
@@ -311,7 +311,8 @@ def main():
     if "context" in results:
         cost = [beyond.everything(results["everything"])] if "everything" in results else []
         gained = [context(results["context"], section) for section in SECTIONS]
-        pages["docs/context.md"] = [*gained, trained(results["context"]), *cost]
+        cold = [result for name, result in results.items() if name.startswith("features_")]
+        pages["docs/context.md"] = [*gained, trained(results["context"]), *cost, *([unmet(cold)] if cold else [])]
     if "new_items" in results:
         rolling = [result for name, result in results.items() if name.startswith("backtest_") and "-continued" in name]
         pages["docs/backtest.md"] = [continued(rolling), new_items(results["new_items"])]

@@ -1,6 +1,6 @@
 """What do item features bring, to items that training knows and to those that nobody has met?
 
-    python -m benchmarks.features --dataset beauty-5core
+    python -m benchmarks.features --dataset beauty-5core --seeds 3
     python -m benchmarks.features --dataset ml-1m --seeds 3
 
 Of each seed a tenth of the items is held out of training, and the same recipe trains with features and without. On the

@@ -145,7 +145,7 @@ class Log:
         bad = ~weights.is_finite().fill_null(False)
         comma = bad.any() and values.dtype == pl.String and values.filter(bad).str.contains(COMMA).any()
         cure = f", where one has commas: {UNCOMMA}" if comma else ""
-        return weights, (bad, f"{self.columns['weight']} is not a finite number{cure}")
+        return weights, (bad, f"{self.columns['weight']} is not a finite number, or beyond 3.4e38{cure}")
 
     def _note(self, batch: Batch, rows: np.ndarray, wrong: list[tuple[pl.Series, str]]) -> None:
         room = max(EXAMPLES - len(self.bad.examples), 0)

@@ -53,13 +53,13 @@ class Answers:
             repeats=splits.repeated_targets(self.split.interactions, self.questions),
             coverage=covered.get(first),
             also={name: (self.ranks[name], covered.get(name)) for name in others},
-            source=self.questions.source if self.split.together else None,
+            source=self._source,
             step=self.step,
             seconds=time.monotonic() - self.begun,
         )
         if self.apart and result["cold_targets"]:
             cold = splits.training_counts(self.split)[self.questions.target - 1] == 0
-            more |= {"apart": results.apart(self.ranks[first], cold)}
+            more |= {"apart": results.apart(self.ranks[first], cold, self._source)}
         if types := event_types.asked(self.split.interactions):
             more |= {"target_types": list(types)}
         result = self._known(result) | more
@@ -70,9 +70,15 @@ class Answers:
         """A function that returns `segments.frame` of the main protocol's ranks; it holds no model."""
         return partial(segments.frame, self.split, self.questions, next(iter(self.ranks.values())), self.topic)
 
+    @property
+    def _source(self):
+        """The user of each question, where the questions of a user are one basket."""
+        return self.questions.source if self.split.together else None
+
     def _beyond(self, lists, ranks):
-        parts = segments.segments(self.frame())
-        return beyond.measures(lists, ranks, self.split) | {"segments": [self._known(part) for part in parts]}
+        parts = segments.segments(self.frame(), self._source)
+        found = beyond.measures(lists, ranks, self.split, self._source)
+        return found | {"segments": [self._known(part) for part in parts]}
 
     def _known(self, measured):
         """Returns the measures without metrics beyond the length of the lists."""

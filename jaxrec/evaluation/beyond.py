@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxrec.data.splits import ITEMS_AT_ONCE, Split
 from jaxrec.data.storage.ragged import slices
-from jaxrec.evaluation import protocols
+from jaxrec.evaluation import next_basket, protocols
 from jaxrec.evaluation.metrics import interval
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
@@ -54,19 +54,24 @@ def check(k: int | None, items: int) -> None:
         raise UserError(f"--beyond-accuracy {k}: the catalogue has {items:,} items: ask for {items} or fewer")
 
 
-def measures(items: np.ndarray, ranks: np.ndarray, split: Split) -> dict[str, Any]:
+def measures(items: np.ndarray, ranks: np.ndarray, split: Split, source: np.ndarray | None = None) -> dict[str, Any]:
     """Returns coverage, Gini, novelty, diversity and MAP of lists.
 
     Args:
         items: [Q, k] int32, the best items of each question; 0 is none.
         ranks: [Q] of the targets.
         split: its training histories determine novelty and diversity.
+        source: [Q] the users, where the targets of each are one basket, asked by one list; None: each has its own.
 
     Returns:
         {"k", "similarity", "metrics": {"coverage@k", "gini@k", "novelty@k", "diversity@k", "map@k"}, "ci95": of the
         last three, "diversity_lists": number of lists used for diversity}. Measures that no list defines are left out.
     """
     k, catalogue = items.shape[1], len(split.interactions.catalogue.ids)
+    precision = np.where(ranks <= k, 1 / ranks, 0)
+    if source is not None:
+        items = items[np.unique(source, return_index=True)[1]]
+        precision = next_basket.average_precision(ranks, source, k)
     shown = np.bincount(items.ravel(), minlength=catalogue + 1)[1:]
     known, users = _who_trained(np.flatnonzero(shown) + 1, split)
     place = np.zeros(catalogue + 1, np.int64)
@@ -79,7 +84,7 @@ def measures(items: np.ndarray, ranks: np.ndarray, split: Split) -> dict[str, An
     found: dict[str, Any] = {f"coverage@{k}": coverage(items, catalogue)}
     if shown.any():
         found[f"gini@{k}"] = gini(shown)
-    per_list = {"novelty": novelty, "diversity": diversity, "map": np.where(ranks <= k, 1 / ranks, 0)}
+    per_list = {"novelty": novelty, "diversity": diversity, "map": precision}
     found |= {f"{name}@{k}": float(values.mean()) for name, values in per_list.items() if len(values)}
     bounds = {f"{name}@{k}": interval(values) for name, values in per_list.items() if len(values)}
     return {"k": k, "similarity": SIMILARITY, "diversity_lists": lists, "metrics": found, "ci95": bounds}

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxrec.evaluation import metrics as single
 from jaxrec.evaluation.metrics import KS, interval
 
 TASK = "next basket"  # names the results
@@ -41,3 +42,31 @@ def metrics(ranks: np.ndarray, source: np.ndarray) -> dict[str, float]:
 def intervals(ranks: np.ndarray, source: np.ndarray) -> dict[str, list[float]]:
     """Returns 95% intervals of `metrics`, by the bootstrap over users: {name: [low, high]}."""
     return {name: interval(each) for name, each in values(ranks, source).items()}
+
+
+def average_precision(ranks: np.ndarray, source: np.ndarray, k: int) -> np.ndarray:
+    """Returns the average precision of every user's list of k items, [U] float64.
+
+    That is the mean of the precision at the place of each item of the basket, 0 for those that the list lacks; of a
+    basket of more than k items, divided by k.
+
+    >>> average_precision(np.array([1, 12, 2]), np.array([4, 4, 6]), 10).tolist()
+    [0.5, 0.5]
+    """
+    _, user, size = np.unique(source, return_inverse=True, return_counts=True)
+    order = np.lexsort((ranks, user))
+    ranks, user = np.asarray(ranks, np.float64)[order], user[order]
+    found = np.arange(1, len(user) + 1) - (np.cumsum(size) - size)[user]  # items of the basket up to this one's place
+    return np.bincount(user, np.where(ranks <= k, found / ranks, 0), len(size)) / np.minimum(size, k)
+
+
+def measured(ranks: np.ndarray, source: np.ndarray | None = None) -> dict[str, dict]:
+    """Returns {"metrics", "ci95"} of baskets; where `source` is None, of targets that are each a question."""
+    if source is None:
+        return {"metrics": single.metrics(ranks), "ci95": single.intervals(ranks)}
+    return {"metrics": metrics(ranks, source), "ci95": intervals(ranks, source)}
+
+
+def counted(ranks: np.ndarray, source: np.ndarray | None = None) -> dict[str, int]:
+    """Returns {"users"}, and of baskets {"targets"} too, as of `measured`."""
+    return {"users": len(ranks)} if source is None else {"users": len(np.unique(source)), "targets": len(ranks)}

@@ -11,7 +11,7 @@ from rich.table import Table
 from jaxrec.data import splits
 from jaxrec.data.files.text import some
 from jaxrec.evaluation import beyond_tables, next_basket
-from jaxrec.evaluation.metrics import KS, intervals, metrics
+from jaxrec.evaluation.metrics import KS
 from jaxrec.evaluation.next_basket import TASK
 from jaxrec.evaluation.protocols import FULL, KEPT, TOLD, untold, whole
 from jaxrec.system import console as consoles
@@ -48,8 +48,8 @@ def result(
     return {
         "protocol": protocol,
         "split": part,
-        "users": len(ranks),
-        **_of_baskets(source),
+        **({} if source is None else {"task": TASK}),
+        **next_basket.counted(ranks, source),
         **_measured(ranks, coverage, source),
         **({"also": others} if others else {}),
         "repeats": repeats,
@@ -70,28 +70,24 @@ def with_query_time(result: dict) -> dict:
     return told
 
 
-def _of_baskets(source):
-    """What a result says of its task, if that is the next basket: users are people, and targets their items."""
-    return {} if source is None else {"task": TASK, "users": len(np.unique(source)), "targets": len(source)}
+def _measured(ranks, coverage, source):
+    found = next_basket.measured(ranks, source)
+    return found if coverage is None else found | {"metrics": found["metrics"] | {"coverage@10": coverage}}
 
 
-def _measured(ranks, coverage, source=None):
-    extra = {} if coverage is None else {"coverage@10": coverage}
-    if source is not None:
-        return {"metrics": next_basket.metrics(ranks, source) | extra, "ci95": next_basket.intervals(ranks, source)}
-    return {"metrics": metrics(ranks) | extra, "ci95": intervals(ranks)}
-
-
-def apart(ranks: np.ndarray, cold: np.ndarray) -> dict[str, dict]:
+def apart(ranks: np.ndarray, cold: np.ndarray, source: np.ndarray | None = None) -> dict[str, dict]:
     """Returns {"warm", "cold"} -> {"users", "metrics", "ci95"} of targets that occur in training, and of the others.
 
     Args:
         ranks: [Q].
         cold: [Q] bool.
+        source: as of `result`; then a part of a basket is taken for a basket, and "targets" is its number of items.
     """
-    parts = {"warm": ~cold, "cold": cold}
     return {
-        name: {"users": int(some.sum()), **_measured(ranks[some], None)} for name, some in parts.items() if some.any()
+        name: next_basket.counted(ranks[some], of) | next_basket.measured(ranks[some], of)
+        for name, some in {"warm": ~cold, "cold": cold}.items()
+        if some.any()
+        for of in [None if source is None else source[some]]
     }
 
 
@@ -127,7 +123,8 @@ def show(result: dict, title: str, console: Console | None = None) -> None:
         named = f"{title}: {protocol}" if len(found) > 1 else title
         console.print(_table(measured, sessions, consoles.printable(named), caption))
     if "apart" in result:
-        parts = {f"{name}: {part['users']:,} targets": part["metrics"] for name, part in result["apart"].items()}
+        targets = {name: part.get("targets", part["users"]) for name, part in result["apart"].items()}
+        parts = {f"{name}: {targets[name]:,} targets": part["metrics"] for name, part in result["apart"].items()}
         title = "targets that occur in training, and those that don't"
         console.print(comparison(parts, SHOWN[sessions], title))
     words = splits.repeats_in_words(result["repeats"], result.get("targets", result["users"]))

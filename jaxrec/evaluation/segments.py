@@ -8,7 +8,8 @@ import polars as pl
 from jaxrec.data import splits
 from jaxrec.data.attributes import topics
 from jaxrec.data.splits import Questions, Split
-from jaxrec.evaluation.metrics import MISS, intervals, metrics
+from jaxrec.evaluation import next_basket
+from jaxrec.evaluation.metrics import MISS
 
 DAY = 86_400_000_000  # microseconds
 PARTS = 4  # segments per quantity: quartiles of the questions
@@ -60,44 +61,54 @@ def frame(split: Split, questions: Questions, ranks: np.ndarray, topic: str = ""
     return pl.DataFrame(columns)
 
 
-def segments(asked: pl.DataFrame) -> list[dict[str, Any]]:
+def segments(asked: pl.DataFrame, source: np.ndarray | None = None) -> list[dict[str, Any]]:
     """Returns the metrics of segments by history length, activity, target popularity, cold targets, and switches.
 
     Args:
         asked: as from `frame`.
+        source: [Q] the users, where the targets of each are one basket, of which a segment has a part or all, taken for
+            a basket; None: each target is a question of its own.
 
     Returns:
-        [{"by", "low", "high", "users", "metrics", "ci95"}], with `low` and `high` of the segment's values. Bounds are
-        quartiles of the questions, as far as they are distinct. Popularity excludes cold targets; if there are any,
-        cold and other targets are two further segments.
+        [{"by", "low", "high", "users", "metrics", "ci95"}], of baskets "targets" too, with `low` and `high` of the
+        segment's values. Bounds are quartiles of the questions, as far as they are distinct. Popularity excludes cold
+        targets; if there are any, cold and other targets are two further segments.
     """
-    ranks, found = asked["rank"].fill_null(MISS).to_numpy(), []
-    cold = asked["target_count"].to_numpy() == 0
+    ranks = asked["rank"].fill_null(MISS).to_numpy()
+
+    def segment(name, values, some):
+        bounds = {"by": name, "low": values[some].min().item(), "high": values[some].max().item()}
+        asked = ranks[some], None if source is None else source[some]
+        return bounds | next_basket.counted(*asked) | next_basket.measured(*asked)
+
+    return [segment(*part) for part in _parts(asked) if part[-1].any()]
+
+
+def _parts(asked):
+    """Yields the parts of the questions: what they go by, its value of each question [Q], and which are in it [Q]."""
+    counts = asked["target_count"].to_numpy()
+    cold = counts == 0
     for column, name in BY.items():
         if column in asked.columns:
             some = ~cold if column == "target_count" else np.ones(len(cold), bool)
-            found += _parts(name, asked[column].to_numpy()[some], ranks[some])
+            values = asked[column].to_numpy()
+            yield from ((name, values, part) for part in _quarters(values, some))
     if cold.any():
-        counts = asked["target_count"].to_numpy()
-        found += [_segment(COLD, counts[some], ranks[some]) for some in (cold, ~cold) if some.any()]
+        yield from ((COLD, counts, some) for some in (cold, ~cold))
     for column, name in YES_OR_NO.items():
         if column in asked.columns and not (values := asked[column]).is_null().all():
-            parts = [values.eq_missing(answer).to_numpy() for answer in (False, True)]
-            found += [_segment(name, some[some] * at, ranks[some]) for at, some in enumerate(parts) if some.any()]
-    return found
+            for answer in (False, True):
+                some = values.eq_missing(answer).to_numpy()
+                yield name, some.astype(np.int64) * answer, some
 
 
-def _parts(name, values, ranks):
-    if not len(values):
-        return []
-    ends = np.unique(np.quantile(values, np.arange(1, PARTS) / PARTS, method="inverted_cdf"))
+def _quarters(values, some):
+    """Yields which of some questions are in each quarter by their values, [Q] bool."""
+    if not some.any():
+        return
+    ends = np.unique(np.quantile(values[some], np.arange(1, PARTS) / PARTS, method="inverted_cdf"))
     part = np.searchsorted(ends, values)
-    return [_segment(name, values[part == each], ranks[part == each]) for each in np.unique(part)]
-
-
-def _segment(name, values, ranks):
-    bounds = {"by": name, "low": values.min().item(), "high": values.max().item()}
-    return bounds | {"users": len(ranks), "metrics": metrics(ranks), "ci95": intervals(ranks)}
+    yield from (some & (part == each) for each in np.unique(part[some]))
 
 
 def _ids(ids):

@@ -3,6 +3,7 @@
 The first process alone reads and writes the workdir; what the others need of it is sent to them.
 """
 
+import functools
 import json
 import os
 import re
@@ -13,8 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxrec.system import background
 from jaxrec.system.errors import UserError
@@ -274,6 +277,35 @@ def arrays_from_first(tree: Any, like: Any) -> Any:
 def largest(value: int) -> int:
     """The largest value of all processes, for all of them."""
     return int(multihost_utils.process_allgather(np.int32(value)).max()) if several() else value
+
+
+class Latest:
+    """The largest of the values that all processes say, one after another; of several, each is known one later.
+
+    So no process waits for its devices: what they have to do first is done by then.
+
+    >>> latest = Latest()
+    >>> latest.after(3), latest.after(0)
+    (3, 0)
+    """
+
+    def __init__(self):
+        self._said: jax.Array | None = None
+
+    def after(self, value: int) -> int:
+        """Says a value. Returns the largest of those that were said before, 0 at first; alone, this one."""
+        if not several():
+            return value
+        before, self._said = self._said, _largest_of_all()(value)
+        return 0 if before is None else int(before.addressable_data(0))
+
+
+@functools.cache
+def _largest_of_all() -> Callable[[int], jax.Array]:
+    mesh = Mesh(np.array(jax.devices()), ("all",))
+    each, whole = NamedSharding(mesh, PartitionSpec("all")), NamedSharding(mesh, PartitionSpec())
+    program = jax.jit(jnp.max, out_shardings=whole)
+    return lambda value: program(on_devices(np.full(jax.device_count(), value, np.int32), each))
 
 
 def summed(value: int) -> int:

@@ -73,7 +73,8 @@ def fit(
         on_evaluate: (row) -> None, called after each evaluation with a copy of the row of metrics.jsonl; it ends the
             training by OutOfTime.
         on_checkpoint: (step, folder) -> None, called when a checkpoint is complete; a later save may remove the folder.
-        deadline: the time.monotonic() after which no further call starts. Of several processes, that of the first one.
+        deadline: the time.monotonic() after which no further call starts. Of several processes that of the first one,
+            and one more call starts, as after a signal: they agree on it while their devices work.
         watch: of the start so far, which is logged with the first evaluation.
         signals: what the caller has been asked meanwhile; by default this training handles signals itself.
 
@@ -112,7 +113,7 @@ def fit(
                     getattr(validate, "compile_ahead", lambda: None)()  # while the first steps run
                 logger.log(preflight.describe(setup, needs))
                 logger.skip()
-            begun, seconds, has_row = loop["step"], logger.seconds(), False
+            begun, seconds, has_row, said = loop["step"], logger.seconds(), False, processes.Latest()
             while not is_over(setup, loop):
                 end = boundary(setup, loop["step"])
                 run.call(feed, end)
@@ -120,7 +121,7 @@ def fit(
                 row_ends = evaluates or end % setup.epoch_steps == 0
                 saves = evaluates or end % interval(setup, config.save_every) == 0
                 late = processes.leads() and deadline is not None and time.monotonic() >= deadline
-                stop, late = divmod(processes.largest(2 * (signals.caught or 0) + late), 2)
+                stop, late = divmod(said.after(2 * (signals.caught or 0) + late), 2)
                 if not (row_ends or saves or stop or late):
                     continue
                 run.read()

@@ -68,6 +68,24 @@ def test_rows_come_from_whoever_has_them(data, number, rows):
             np.testing.assert_array_equal(any_has, whose >= 0)
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 4), st.lists(st.lists(st.integers(0, 9), min_size=4, max_size=4), min_size=1, max_size=5))
+def test_the_latest_of_several_is_the_largest_of_the_round_before(number, rounds):
+    with pytest.MonkeyPatch.context() as patch:
+        job = Job(number, patch)
+
+        def work():
+            latest, own = processes.Latest(), processes.jax.process_index()
+            return [latest.after(said[own]) for said in rounds]
+
+        known = [max(said[:number]) for said in rounds]
+        assert job.run(work) == [[0, *known][: len(rounds)] if number > 1 else known] * number
+
+
+def test_the_largest_of_all_is_not_read_by_whoever_says_one():
+    assert isinstance(found := processes._largest_of_all()(7), processes.jax.Array) and int(found) == 7
+
+
 @given(st.lists(st.integers()), st.integers(1, 5))
 def test_shares_are_everything_once(these, number):
     with pytest.MonkeyPatch.context() as patch:

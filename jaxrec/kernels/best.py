@@ -102,7 +102,10 @@ def _maxima(params, hidden_BD, seen_BS):
 
 
 def _scores_in(params, hidden_BD, seen_BS, chosen_BC):
-    """The scores of the items of some blocks, [B, C, BLOCK]; -inf for what is seen, or in an earlier chunk too."""
+    """The scores of the items of some blocks, [B, C, BLOCK]; -inf for what is seen, or in an earlier chunk too.
+
+    chosen_BC: the blocks, in order, so that what is seen finds its own by bisection.
+    """
     table_VD, bias_V = params
     items, (rows, chosen) = len(table_VD), chosen_BC.shape
     first_BC = _first(chosen_BC, items)
@@ -114,19 +117,23 @@ def _scores_in(params, hidden_BD, seen_BS, chosen_BC):
     scores_BCS = ranking.sortable(scores_BN).reshape(place_BCS.shape)
     # places of the last chunk that the one before has: a block begins at a multiple of BLOCK within its chunk
     scores_BCS = jnp.where(place_BCS < (chosen_BC * BLOCK)[..., None] // CHUNK * CHUNK, -jnp.inf, scores_BCS)
-    offset_BCS = (seen_BS - 1)[:, None] - first_BC[..., None]  # [B, C, seen]
-    within_BCS = (offset_BCS >= 0) & (offset_BCS < BLOCK) & (seen_BS > 0)[:, None]
-    block_BS, is_in_BS = within_BCS.argmax(1), within_BCS.any(1)
-    offset_BS = jnp.take_along_axis(offset_BCS, block_BS[:, None], axis=1)[:, 0]
-    block_BS = jnp.where(is_in_BS, block_BS, chosen)
-    return scores_BCS.at[_rows(seen_BS), block_BS, offset_BS].set(-jnp.inf, mode="drop")
+    at_BS = seen_BS - 1 + jnp.where(seen_BS > _last(items), _last(items) - (items - CHUNK), 0)
+    block_BS = at_BS // BLOCK
+    which_BS = jax.vmap(jnp.searchsorted)(chosen_BC, block_BS)
+    is_in_BS = jnp.take_along_axis(chosen_BC, jnp.minimum(which_BS, chosen - 1), axis=1) == block_BS
+    which_BS = jnp.where(is_in_BS & (seen_BS > 0) & (seen_BS <= items), which_BS, chosen)
+    return scores_BCS.at[_rows(seen_BS), which_BS, at_BS % BLOCK].set(-jnp.inf, mode="drop")
 
 
 def _first(block, items):
     """The place of a block's first item."""
     begin = block * BLOCK
-    last = (items - 1) // CHUNK * CHUNK  # where the last chunk would begin
-    return jnp.where(begin >= last, begin - last + items - CHUNK, begin)
+    return jnp.where(begin >= _last(items), begin - _last(items) + items - CHUNK, begin)
+
+
+def _last(items):
+    """Where the last chunk would begin if it weren't pushed back to fit."""
+    return (items - 1) // CHUNK * CHUNK
 
 
 def _rows(seen_BS):

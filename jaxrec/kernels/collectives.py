@@ -1,7 +1,7 @@
 """Collectives over a device axis.
 
 On a single device they return their input: XLA's CPU backend would copy it. Along an axis of one device of a mesh of
-several they don't: only a sum counts as replicated for shard_map.
+several `psum` and `mark_replicated` don't: only a sum counts as replicated for shard_map.
 """
 
 from typing import Any

@@ -55,6 +55,18 @@ def test_fewer_than_k_left_are_filled_up_with_none(small):
     assert scores.tolist() == [[WIDTH, -np.inf, -np.inf]]
 
 
+def test_memory_does_not_grow_by_the_product_of_what_is_asked_and_what_is_seen():
+    """A comparison of each block with each seen item would take 100 times as much as what is seen."""
+    table, hidden = jnp.zeros((20_000, WIDTH)), jnp.zeros((QUERIES, WIDTH))
+
+    def temporaries(seen):
+        shape = jax.ShapeDtypeStruct((QUERIES, seen), jnp.int32)
+        lowered = jax.jit(best.top_k_unseen, static_argnames="k").lower((table, None), hidden, shape, k=100)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    assert temporaries(2**15) - temporaries(2**14) < 50 * QUERIES * 2**14 * 4
+
+
 def test_real_sizes_agree_with_a_product_of_everything():
     random = np.random.default_rng(0)
     table = random.normal(size=(best.WHOLE + 5, 16)).astype(np.float32)

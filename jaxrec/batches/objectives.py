@@ -87,7 +87,7 @@ def cloze(
         subsequences=streams.whole_subsequences,
         stream_targets=False,
         count=lambda lengths: masked(rate, max(lengths))[lengths],
-        expected=partial(_expect_masked, rate=rate, last=last),
+        expected=partial(expect_masked, rate=rate, last=last),
         make_targets=partial(_mask, rate=rate, last=last, asked_K=asked_K, some=some, steady_K=steady_K),
         num_mask_slots=1,
         mask_inputs=partial(_mask_last, asked_K=asked_K, steady_K=steady_K),
@@ -207,14 +207,30 @@ def _reserved(lengths, context):
     return round(lengths.mean()) if np.sum(context) > lengths.sum() / 2 else 0
 
 
-def _expect_masked(subsequences, rate, last):
-    """`Objective.expected` of cloze: m of n slots are masked, with probability `last` the newest and m - 1 others."""
-    length = np.repeat(subsequences.length, subsequences.length)
-    number = masked(rate, subsequences.length.max())[length]
-    newest = within(subsequences.length) == length - 1
-    forced = np.where(newest, 1.0, (number - 1) / np.maximum(length - 1, 1))
-    indices = slices(subsequences.start, subsequences.start + subsequences.length)
-    return indices, last * forced + (1 - last) * number / length
+def expect_masked(
+    subsequences: Subsequences, rate: float, last: float, may: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """`Objective.expected` of cloze.
+
+    Of n slots that may be masked m are: with probability `last` the newest slot, if it may be, and m - 1 others.
+
+    Args:
+        subsequences: the subsequences.
+        rate: `config.mask_prob`.
+        last: `config.mask_last_prob`.
+        may: [N] bool, which events may be masked; None: all.
+    """
+    length = subsequences.length
+    owner, slot = np.repeat(np.arange(len(length)), length), within(length)
+    indices = np.repeat(subsequences.start, length) + slot
+    allowed = np.ones(len(indices), bool) if may is None else may[indices]
+    free = np.bincount(owner[allowed], minlength=len(length))
+    number = masked(rate, int(free.max(initial=0)))[free][owner]
+    newest, others = slot == length[owner] - 1, np.maximum(free - 1, 1)[owner]
+    plain = number / np.maximum(free, 1)[owner]
+    forced = np.where(newest, 1.0, (number - 1) / others)
+    forces = np.bincount(owner[newest & allowed], minlength=len(length))[owner] > 0
+    return indices, np.where(allowed, np.where(forces, last * forced + (1 - last) * plain, plain), 0)
 
 
 def masked(rate: float, length: int) -> np.ndarray:

@@ -11,7 +11,6 @@ from jaxrec.batches.stream import Subsequences
 from jaxrec.config.keys import Config
 from jaxrec.data import event_types
 from jaxrec.data.splits import Split
-from jaxrec.data.storage.ragged import within
 
 
 def build(config: Config, split: Split) -> Objective:
@@ -30,7 +29,8 @@ def build(config: Config, split: Split) -> Objective:
     expected = partial(_expect_next, whole=whole, may=may)
     number = lambda targets: config.num_future_targets * targets
     if config.objective == "cloze":
-        expected = partial(_expect_masked, may=may, rate=config.mask_prob, last=config.mask_last_prob)
+        expected = partial(objectives.expect_masked, may=may, rate=config.mask_prob, last=config.mask_last_prob)
+        whole = partial(objectives.expect_masked, rate=config.mask_prob, last=0)  # which may mask any event
         number = lambda targets: masked(config.mask_prob, int(targets.max(initial=0)))[targets] * (targets > 0)
 
     def counted(start, stop, length, history):
@@ -53,34 +53,16 @@ def _after_last(may: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndar
     return np.maximum(places[np.maximum(np.searchsorted(places, stop) - 1, 0)] + 1, start)
 
 
-def _owner(subsequences):
-    return np.repeat(np.arange(len(subsequences.length)), subsequences.length)
-
-
 def _per_subsequence(subsequences: Subsequences, may: np.ndarray, expected: Callable) -> np.ndarray:
     """How many events of each subsequence may be its targets. [P]"""
     if not len(subsequences.length):
         return np.zeros(0, np.int64)
     indices, times = expected(subsequences)
-    hits = may[indices] & (times > 0)
-    return np.bincount(_owner(subsequences)[hits], minlength=len(subsequences.length))
+    hits, owner = may[indices] & (times > 0), np.repeat(np.arange(len(subsequences.length)), subsequences.length)
+    return np.bincount(owner[hits], minlength=len(subsequences.length))
 
 
 def _expect_next(subsequences, whole, may):
     """`Objective.expected` of the next items that may be targets."""
     indices, times = whole(subsequences)
     return indices, np.where(may[indices], times, 0)
-
-
-def _expect_masked(subsequences, may, rate, last):
-    """`Objective.expected` of cloze: m of the n slots that may be are masked, with probability `last` the newest."""
-    owner, length = _owner(subsequences), np.repeat(subsequences.length, subsequences.length)
-    slot = within(subsequences.length)
-    indices = np.repeat(subsequences.start, subsequences.length) + slot
-    free = np.bincount(owner[may[indices]], minlength=len(subsequences.length))[owner]
-    number = masked(rate, int(free.max(initial=0)))[free]
-    newest = slot == length - 1
-    forces = np.repeat(may[subsequences.start + subsequences.length - 1], subsequences.length)
-    forced = np.where(newest, 1.0, (number - 1) / np.maximum(free - 1, 1))
-    plain = number / np.maximum(free, 1)
-    return indices, np.where(may[indices], np.where(forces, last * forced + (1 - last) * plain, plain), 0)

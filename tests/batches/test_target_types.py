@@ -91,6 +91,21 @@ def test_each_kept_subsequence_has_a_target_and_ends_with_it(split):
     assert len(found.length) and may[found.start + found.length].all()
 
 
+def test_a_cloze_keeps_the_same_windows_wherever_it_masks(split):
+    """Also where the newest event is always to be masked and is of another type: then one before it is."""
+    keys = BASE | CASES["cloze in windows"] | {"target_types": "purchase"}
+
+    def kept(last):
+        config = configs.from_dict(keys | {"mask_last_prob": last})
+        return target_types.build(config, split).subsequences(split.start, split.stop, config.length, "windows")
+
+    for last in (0.0, 1.0):
+        for one, other in zip(kept(last), kept(0.5), strict=True):
+            np.testing.assert_array_equal(one, other)
+    may = event_types.targets(split.interactions)
+    assert not may[kept(1.0).start + kept(1.0).length - 1].all()  # the case occurs
+
+
 def test_where_all_types_are_asked_it_is_the_objective_that_it_was(log):
     every = splits.last_item(event_types.asking(log, "purchase, view"))
     one, other = made(every, "newest"), setups.setup(configs.from_dict(BASE), splits.last_item(log), jax.devices()[:1])

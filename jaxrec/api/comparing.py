@@ -15,6 +15,7 @@ from jaxrec.api import fitting
 from jaxrec.api.keywords import with_keywords
 from jaxrec.api.logs import Log, as_log
 from jaxrec.config import registry
+from jaxrec.config.keys import Config
 from jaxrec.data import event_types, splits
 from jaxrec.data.files.text import some
 from jaxrec.evaluation import protocols, ranker
@@ -144,17 +145,16 @@ def compare(
         if len({tuple(getattr(each, key) for key in keys_of_split) for of in made.values() for each, _ in of}) > 1:
             said = f"set {keys_of_split[0]} for all of them"
             raise UserError(f"these configurations split the data in different ways: {said}")
-    split, protocol = _split_and_protocol(made, log)
-    if split.together:
-        raise UserError("a comparison counts each target alone, and split=last-basket asks for baskets: evaluate each")
+    configs = [config for each in made.values() for config, _ in each]
+    split, protocol = _split_and_protocol(configs or [fitting.configuration(fitting.DEFAULT, keys, log)[0]], log)
     folder = fitting.fresh("compare") if workdir is None else workdir_at(workdir)
     if workdir is None:
         say(f"workdir {folder}")
-    rows, ranks = {}, {}
+    rows, ranks, source = {}, {}, split.baskets(split.test)
     cold = [fitting.split_for(config, log) for config, _ in next(iter(made.values()), []) if config.cold_items]
     for name in baselines:  # once, or as often as other items are held out of training
         ranks[name] = np.stack([_ranks_of_baseline(name, each, protocol) for each in cold or [split]])
-        rows[name] = row_of(ranks[name])
+        rows[name] = row_of(ranks[name], source)
     for label, each in made.items():
         found = []
         for config, name in each:
@@ -166,9 +166,12 @@ def compare(
             found.append(_tested(training, fitting.split_for(config, log), protocol))
         ranks[label] = np.stack([each for each, _ in found])
         mean = {key: float(np.mean([facts[key] for _, facts in found])) for key in found[0][1]}
-        rows[label] = row_of(ranks[label]) | mean
+        rows[label] = row_of(ranks[label], source) | mean
     order = sorted(made, key=lambda name: -rows[name]["metrics"]["ndcg@10"])
-    versus = {"first": order[0], "second": order[1]} | paired(ranks[order[0]], ranks[order[1]]) if order[1:] else None
+    versus = None
+    if len(order) > 1:
+        first, second = order[:2]
+        versus = {"first": first, "second": second} | paired(ranks[first], ranks[second], source=source)
     told = {"kind": "compare", "data": Path(log.dataset).name, "protocol": protocol, "seeds": seeds}
     told |= {"rows": rows, "paired": versus}
     types = event_types.asked(split.interactions)
@@ -226,14 +229,8 @@ def variants(models: Sequence[str], vary: Mapping[str, Sequence] | None) -> Plan
     }
 
 
-def _split_and_protocol(made: dict, log: Log) -> tuple[splits.Split, str]:
-    """Returns the split and protocol of the configurations; by last item if there are none.
-
-    Seen items are kept where all of them keep these.
-    """
-    configs = [config for each in made.values() for config, _ in each]
-    if not configs:
-        return splits.last_item(log.interactions), protocols.FULL
+def _split_and_protocol(configs: Sequence[Config], log: Log) -> tuple[splits.Split, str]:
+    """Returns the split and protocol of the configurations. Seen items are kept where all of them keep these."""
     protocol = protocols.default_protocol(configs[0].split)
     if protocol == protocols.FULL and all(config.seen == "keep" for config in configs):
         protocol = protocols.KEPT

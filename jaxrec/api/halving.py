@@ -286,14 +286,18 @@ class Halving:
             return None
         pairs = list(zip(self._seeds(name), self._seeds(self.first.name), strict=False))
         first, second = (np.stack([self._ranks(trial) for trial in each]) for each in zip(*pairs, strict=True))
-        return {"first": name, "seeds": len(pairs)} | paired(first, second)
+        _, split = self._config_and_split(self.first)
+        return {"first": name, "seeds": len(pairs)} | paired(first, second, source=split.baskets(split.valid))
+
+    def _config_and_split(self, trial):
+        config = search.configuration(trial.changes, self.keys, self.log)
+        return config, fitting.split_for(config, self.log)
 
     def _ranks(self, trial):
         """Returns a trial's ranks of the validation targets, under the protocol that chooses the checkpoint."""
-        config = search.configuration(trial.changes, self.keys, self.log)
+        config, split = self._config_and_split(trial)
         protocol = default_protocol(config.split)
         protocol = KEPT if config.seen == "keep" and protocol == FULL else protocol
-        split = fitting.split_for(config, self.log)
         return ranks_of(self.folder / trial.name, config, split, "best", protocol, "valid", self.devices)
 
 

@@ -30,6 +30,10 @@ class Split(NamedTuple):
     left_out: int = 0  #: test events left out, because their items were not in training
     together: bool = False  #: whether the questions of a user are the items of one basket, measured together
 
+    def baskets(self, questions: Questions) -> np.ndarray | None:
+        """The users of questions, [Q], if those of each are one basket; None if each question stands alone."""
+        return questions.source if self.together else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitEntry(Entry):

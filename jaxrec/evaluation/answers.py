@@ -41,7 +41,7 @@ class Answers:
         """
         every = len(self.split.interactions.catalogue.ids)
         beyond.check(k, every)
-        first, *others = self.ranks
+        (first, *others), source = self.ranks, self.split.baskets(self.questions)
         lists = {name: self.best(name, max(k or 0, COVERED)) for name in self.ranks if protocols.whole(name)}
         covered = {name: beyond.coverage(found[:, :COVERED], every) for name, found in lists.items()}
         more = {"beyond_accuracy": self._beyond(lists[first][:, :k], self.ranks[first])} if k else {}
@@ -53,13 +53,13 @@ class Answers:
             repeats=splits.repeated_targets(self.split.interactions, self.questions),
             coverage=covered.get(first),
             also={name: (self.ranks[name], covered.get(name)) for name in others},
-            source=self._source,
+            source=source,
             step=self.step,
             seconds=time.monotonic() - self.begun,
         )
         if self.apart and result["cold_targets"]:
             cold = splits.training_counts(self.split)[self.questions.target - 1] == 0
-            more |= {"apart": results.apart(self.ranks[first], cold, self._source)}
+            more |= {"apart": results.apart(self.ranks[first], cold, source)}
         if types := event_types.asked(self.split.interactions):
             more |= {"target_types": list(types)}
         result = self._known(result) | more
@@ -70,14 +70,10 @@ class Answers:
         """A function that returns `segments.frame` of the main protocol's ranks; it holds no model."""
         return partial(segments.frame, self.split, self.questions, next(iter(self.ranks.values())), self.topic)
 
-    @property
-    def _source(self):
-        """The user of each question, where the questions of a user are one basket."""
-        return self.questions.source if self.split.together else None
-
     def _beyond(self, lists, ranks):
-        parts = segments.segments(self.frame(), self._source)
-        found = beyond.measures(lists, ranks, self.split, self._source)
+        source = self.split.baskets(self.questions)
+        parts = segments.segments(self.frame(), source)
+        found = beyond.measures(lists, ranks, self.split, source)
         return found | {"segments": [self._known(part) for part in parts]}
 
     def _known(self, measured):

@@ -2,16 +2,26 @@
 
 import numpy as np
 
+from jaxrec.evaluation import next_basket
+
 SHOWN = ("hr@10", "ndcg@10", "mrr")
 
 
-def gains(ranks: np.ndarray) -> np.ndarray:
-    """Returns HR@10, NDCG@10 and 1 / rank of each question, averaged over seeds. [S, Q] -> [3, Q]"""
+def gains(ranks: np.ndarray, source: np.ndarray | None = None) -> np.ndarray:
+    """Returns HR@10, NDCG@10 and 1 / rank of each question, averaged over seeds. [S, Q] -> [3, Q]
+
+    source: [Q] the users, where the targets of each are one basket, and one question; None: each target is one.
+    """
+    if source is not None:
+        found = [next_basket.values(one, source) for one in ranks]
+        return np.stack([[of[name] for name in SHOWN] for of in found]).mean(0)
     hits, ranks = ranks <= 10, ranks.astype(float)
     return np.stack([hits, hits / np.log2(ranks + 1), 1 / ranks]).mean(1)
 
 
-def paired(first: np.ndarray, second: np.ndarray, resamples: int = 10_000, seed: int = 0) -> dict:
+def paired(
+    first: np.ndarray, second: np.ndarray, resamples: int = 10_000, seed: int = 0, source: np.ndarray | None = None
+) -> dict:
     """Returns the mean difference in NDCG@10, its 95% interval, and the p-value of a sign-flip permutation test.
 
     Args:
@@ -19,8 +29,9 @@ def paired(first: np.ndarray, second: np.ndarray, resamples: int = 10_000, seed:
         second: [S, Q] ranks of the same questions.
         resamples: number of permutations.
         seed: of the permutations.
+        source: as of `gains`.
     """
-    difference, rng = gains(first)[1] - gains(second)[1], np.random.default_rng(seed)
+    difference, rng = gains(first, source)[1] - gains(second, source)[1], np.random.default_rng(seed)
     low, high = bootstrap(difference[None])[0]
     moving = difference[difference != 0]
     flips = np.array([(rng.choice([-1, 1], len(moving)) * moving).sum() for _ in range(resamples)])
@@ -59,10 +70,15 @@ def by_user(values: np.ndarray, user: np.ndarray, weights: np.ndarray, resamples
     return np.quantile(totals[:, :-1] / totals[:, -1:], [0.025, 0.975], axis=0).T.tolist()
 
 
-def row_of(ranks: np.ndarray) -> dict:
-    """Returns the metrics averaged over seeds, with intervals over questions, and each seed's metrics. ranks: [S, Q]"""
-    mean = gains(ranks)
-    each = [dict(zip(SHOWN, gains(one[None]).mean(1).tolist(), strict=True)) for one in ranks]
+def row_of(ranks: np.ndarray, source: np.ndarray | None = None) -> dict:
+    """Returns the metrics averaged over seeds, with intervals over questions, and each seed's metrics.
+
+    Args:
+        ranks: [S, Q], a row per seed.
+        source: as of `gains`.
+    """
+    mean = gains(ranks, source)
+    each = [dict(zip(SHOWN, gains(one[None], source).mean(1).tolist(), strict=True)) for one in ranks]
     return {
         "metrics": dict(zip(SHOWN, mean.mean(1).tolist(), strict=True)),
         "ci95": dict(zip(SHOWN, bootstrap(mean), strict=True)),

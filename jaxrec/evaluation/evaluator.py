@@ -79,7 +79,8 @@ def validation(setup: Setup) -> Validation:
     told = {"query_time": config.valid_query_time}
     evaluator = Evaluator(setup.model, config, split, split.valid, setup.devices, *names, **told)
 
-    measured = partial(next_basket.metrics, source=split.valid.source) if split.together else metrics
+    baskets = split.baskets(split.valid)
+    measured = metrics if baskets is None else partial(next_basket.metrics, source=baskets)
     return Validation(evaluator, protocol, measured, evaluated(setup, shapes(setup).evaluated), repeats)
 
 

@@ -69,9 +69,11 @@ def lay_out(
         host: whether the lists are made on the host for some blocks at a time, instead of lying on the devices.
 
     Raises:
-        UserError: an unknown protocol; no question; too few items to draw from.
+        UserError: an unknown protocol; no question; too few items to draw from, or baskets to draw for.
     """
     protocol = named(protocol)
+    if split.together and not whole(protocol):
+        raise UserError(f"{protocol} draws items for one target, and split=last-basket asks for several: ask by full")
     total, catalogue = len(questions.source), len(split.interactions.catalogue.ids)
     check(split, questions)
     mesh = dev.mesh_of(devices or jax.devices()[:1])
@@ -79,7 +81,7 @@ def lay_out(
     if not find(protocol).filtered:
         lists = lambda rows: (np.zeros(0, np.int32), np.zeros(len(rows), np.int64))
     elif whole(protocol):
-        lists = functools.partial(_seen, split.interactions.items, questions, catalogue)
+        lists = functools.partial(_seen, split, questions)
     else:
         drawn = draw(split, questions, protocol, seed)
         lists = lambda rows: (drawn[rows].ravel(), np.full(len(rows), drawn.shape[1]))
@@ -169,14 +171,20 @@ def check(split: Split, questions: Questions) -> None:
         )
 
 
-def _seen(items, questions, catalogue, rows):
-    """Returns the distinct history items other than the target, concatenated, and their number, of some questions."""
+def _seen(split, questions, rows):
+    """Returns the distinct items of the histories of some questions, concatenated, and their number.
+
+    Those without the target, or without all items of its basket, so that these are ranked beside each other.
+    """
+    items, after = split.interactions.items, len(split.interactions.catalogue.ids) + 1
     start, stop, target = questions.start[rows], questions.stop[rows], questions.target[rows]
     row = np.repeat(np.arange(len(rows)), stop - start)
     item = np.asarray(items[slices(start, stop)])
     maps.release(items)
     other = item != target[row]
-    row, item = np.divmod(distinct(row[other] * (catalogue + 1) + item[other]), catalogue + 1)
+    if (user := split.baskets(questions)) is not None:
+        other = ~np.isin(user[rows][row] * np.int64(after) + item, user * np.int64(after) + questions.target)
+    row, item = np.divmod(distinct(row[other] * after + item[other]), after)
     return item.astype(np.int32), np.bincount(row, minlength=len(rows))
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 from made_logs import COLUMNS, made_log, made_rows
@@ -11,6 +12,7 @@ from jaxrec import cli
 from jaxrec.api import comparing, fitting
 from jaxrec.config import recipes
 from jaxrec.evaluation.protocols import FULL, KEPT
+from jaxrec.evaluation.results import by_measure
 from jaxrec.training.workdirs import workdir as workdirs
 
 SMALL = {"epochs": 1, "batch": 16, "model.dim": 8, "model.layers": 1}
@@ -37,6 +39,17 @@ def test_models_are_compared_on_the_same_questions(tmp_path, capsys):
     again = jaxrec.compare(made_log(), ["two-tower"], workdir=tmp_path / "runs", **SMALL)
     assert again.rows["two-tower"]["seeds"] == row["seeds"] and "two-tower" in again._repr_html_() + repr(again)
     again.plot(tmp_path / "a.png")
+
+
+def test_baskets_are_compared_by_their_users(tmp_path):
+    """As `evaluate` measures them."""
+    rows = pl.DataFrame({"user": np.arange(96) // 8, "item": np.arange(96) % 7, "time": np.arange(96) // 2})
+    log = jaxrec.prepare(rows, user="user", item="item", time="time")
+    keys = {"baselines": ["popularity", "transitions"], "split": "last-basket", "workdir": tmp_path / "runs"}
+    compared = jaxrec.compare(log, [], **keys)
+    for name, row in compared.rows.items():
+        found = by_measure(jaxrec.evaluate(name, log, split_by="last-basket").result)[compared.result["protocol"]]
+        assert row["metrics"] == pytest.approx({each: found["metrics"][each] for each in row["metrics"]})
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,19 @@
 """Laws of what is measured of baskets: of single items it is what is measured of targets, and a whole is its parts."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import assume, given, strategies as st
 
 from jaxrec.data import splits
+from jaxrec.data.baskets import last_basket
 from jaxrec.data.interactions import from_sequences
-from jaxrec.evaluation import beyond, next_basket, results, segments
+from jaxrec.evaluation import beyond, comparison, next_basket, results, segments
+from jaxrec.evaluation.ranker import lay_out, run
+from jaxrec.kernels.ranking import dot
+from jaxrec.system.errors import UserError
 
 baskets = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=5, unique=True), min_size=1, max_size=6)
 
@@ -55,6 +61,39 @@ def test_a_segment_of_all_and_one_of_a_part_are_measured_as_their_baskets(found,
         some = (counts == 0) == (name == "cold")
         assert (part["users"], part["targets"]) == (len({*source[some]}), some.sum())
         assert part["metrics"] == next_basket.metrics(ranks[some], source[some])
+
+
+@given(baskets, st.data())
+def test_a_comparison_counts_users_as_a_result_does(found, data):
+    ranks, source = flat(found)
+    seeds = np.stack([ranks, np.array(data.draw(st.permutations(ranks.tolist())))])
+    row = comparison.row_of(seeds, source)
+    for of, one in zip(row["seeds"], seeds, strict=True):
+        assert of == pytest.approx({name: next_basket.metrics(one, source)[name] for name in of})
+    versus = comparison.paired(seeds[:1], seeds[1:], 10, source=source)
+    assert versus["ndcg@10"] == pytest.approx(row["seeds"][0]["ndcg@10"] - row["seeds"][1]["ndcg@10"])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_items_of_a_basket_are_ranked_beside_each_other(seed):
+    """Also those that the history has, so that no two have one rank and no basket has more than all of a metric."""
+    random = np.random.default_rng(seed)
+    log = from_sequences([random.integers(1, 8, 12).tolist() for _ in range(4)] + [[*range(1, 8)]])
+    split = last_basket(replace(log, times=np.sort(random.integers(0, 6, len(log.items)))))
+    questions, items = split.test, len(log.catalogue.ids)
+    table, of_user = random.permutation(items).astype(np.float32)[:, None], np.ones((5, 1), np.float32)
+    assume(len(questions.target))
+    ranks = run(lay_out(split, questions), dot, (table, None), of_user[questions.source])
+    for user in set(questions.source.tolist()):
+        own = questions.source == user
+        basket, at = set(questions.target[own].tolist()), np.flatnonzero(own)[0]
+        history = set(split.interactions.items[questions.start[at] : questions.stop[at]].tolist())
+        left = [v for v in range(1, items + 1) if v in basket or v not in history]
+        order = sorted(left, key=lambda v: -table[v - 1, 0])
+        assert ranks[own].tolist() == [order.index(v) + 1 for v in questions.target[own]]
+    assert max(next_basket.metrics(ranks, questions.source).values()) <= 1 + 1e-9
+    with pytest.raises(UserError, match="uniform-100 draws items for one target, and split=last-basket asks for"):
+        lay_out(split, questions, "uniform-100")
 
 
 def test_a_basket_has_one_list():

@@ -1,6 +1,8 @@
 """A backtest finds what a made log holds, is what asking a training by hand gives, and goes on where it was cut off."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -10,6 +12,9 @@ import jaxrec
 from jaxrec import cli
 from jaxrec.api import backtest as backtests
 from jaxrec.config import registry
+from jaxrec.data import folds
+from jaxrec.data.folds import DAY
+from jaxrec.data.interactions import from_sequences
 from jaxrec.training import assembly
 
 SMALL = {"epochs": 2, "batch": 16, "model": {"dim": 8, "layers": 1}}
@@ -183,3 +188,14 @@ def test_a_model_with_the_name_of_a_continued_one_is_refused(tmp_path):
     files = [str(tmp_path / f"{name}.py") for name in names]
     with pytest.raises(jaxrec.UserError, match="named so as it is continued: give another name"):
         jaxrec.backtest(cycles(), files, **WINDOWS, continued={"epochs": 1}, workdir=tmp_path / "b")
+
+
+def test_only_windows_that_are_trained_on_need_events():
+    """In the second week everyone has one event, which is asked for, and nobody could train on it."""
+    days = np.array([0, 1, 2, 3, 10, 21 - 1 / 86_400])
+    log = replace(from_sequences([[1, 2, 1, 2, 1, 2]] * 2), times=np.tile((days * DAY).astype(np.int64), 2), name="log")
+    plan = folds.plan(log, 7, 7, 2)
+    of = SimpleNamespace(interactions=log), plan, folds.asked(log, plan)
+    backtests._check_plan(*of, every=2, valid=0)
+    with pytest.raises(jaxrec.UserError, match="nobody has two events to train on"):
+        backtests._check_plan(*of, every=1, valid=0)

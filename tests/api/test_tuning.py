@@ -276,3 +276,34 @@ def test_a_search_trains_and_leaves_the_best_ready(tmp_path):
     assert cli.main([*argv, "--set", "batch=16"]) == 0
     assert jaxrec.load(tmp_path / "tune" / "best").recommend(["i01"], k=3)
     assert cli.main(["evaluate", "--workdir", str(tmp_path / "tune" / "best")]) == 0
+
+
+def test_what_failed_is_behind_whatever_it_had_reached():
+    failed = search.Trial("a", {}, score=0.9, failed="the loss is not finite")
+    assert failed.rank < search.Trial("b", {}, score=0.0).rank
+
+
+def test_a_trial_has_its_best_score_though_it_falls_again(pretended, monkeypatch):
+    clock, _, folder = pretended
+
+    def fit(config, path, validate, console, held, note, deadline, signals):
+        for epoch, score in enumerate((0.2, 0.5, 0.3), 1):
+            clock.now += 5
+            note({"epoch": epoch, "valid": {config.select_by: score}})
+            if clock.now >= deadline:
+                raise loop.OutOfTime
+
+    monkeypatch.setattr(halving.loop, "fit", fit)
+    ended = [trial for trial in jaxrec.tune(made_log(), 5, folder).trials if trial.ended]
+    assert ended and {trial.score for trial in ended} == {0.5}
+
+
+def test_few_changes_are_tried_once_each_however_often_they_are_drawn(monkeypatch):
+    monkeypatch.setattr(search, "DRAWS", 60)
+    single = [{"model.dropout": 0.4}, {"model.layers": 1}, {"model.dim": 16}]
+    monkeypatch.setattr(search, "_single", lambda *_: iter(single))
+    log, keys = made_log(), {"model": {"layers": 1}, "epochs": 3}
+    base = search.configuration({}, keys, log)
+    found = [search.configuration(changes, keys, log) for changes in search.candidates(base, keys, log)]
+    assert len(found) == 3  # each of the two that are not set, and both
+    assert all(a != b for i, a in enumerate([base, *found]) for b in [base, *found][:i])

@@ -152,3 +152,13 @@ def test_a_log_that_lacks_what_a_kind_needs_is_told_what_it_has(kind):
     log = from_sequences([[1, 2, 3]])
     with pytest.raises(UserError, match=f"asks for {kind}.*set config.context to nothing"):
         context.numbers(context.of_log(log), [kind], log.name)
+
+
+def test_weights_beyond_the_octaves_are_the_last_of_their_sign():
+    low, high = context.OCTAVES
+    weights = np.array([2.0 ** (low - 9), 2.0**low, 2.0**high, 2.0 ** (high + 9), 1e30])
+    numbers = context.numbers(context.Events(np.array([0, 10]), weights=np.append(weights, -weights)), ["weight"])
+    up, down = numbers[:5, 0].tolist(), numbers[5:, 0].tolist()
+    middle = 2 + context.PARTS * (high - low)
+    assert up == [2, 2, middle, middle, middle]
+    assert down == [middle + 1, middle + 1, *[context.KINDS["weight"].size] * 3]

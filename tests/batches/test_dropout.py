@@ -50,3 +50,16 @@ def test_a_sequence_begins_bare_at_its_first_slot_alone_which_shows_its_user():
     assert np.abs(start[:, first].mean(0) - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / ROWS)
     np.testing.assert_array_equal(shown[..., 0] == 0, start)
     assert (shown[..., 1] == 1).all()
+
+
+def test_what_is_dropped_of_one_thing_tells_nothing_of_another():
+    """Whose context is dropped, who begins bare, and when the time of asking is: of one key three draws."""
+    stream = STREAM._replace(context=jnp.ones((*STREAM.items.shape, 1), jnp.int32))
+    keys, first = jax.jit(row_keys)(0, 0, jnp.arange(ROWS)), (SEGMENTS > 0) & (POSITIONS == 0)
+    gone = [
+        np.asarray(drop_context(stream, keys, 0.3).context)[:, first, 0] == 0,
+        np.asarray(drop_asked(stream, keys, 0.3, np.array([True])).context)[:, first, 0] == 0,
+        np.asarray(start_bare(stream, keys, 0.3, np.array([True])).start)[:, first],
+    ]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert abs((gone[one] == gone[other]).mean() - 0.58) < 5 * np.sqrt(0.25 / gone[0].size)

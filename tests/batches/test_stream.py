@@ -10,6 +10,7 @@ from hypothesis import example, given, settings, strategies as st
 from scipy.stats import chisquare
 from streams import arranged, bounds, read
 
+from jaxrec.batches import stream
 from jaxrec.batches.stream import (
     UNIT,
     Data,
@@ -325,3 +326,14 @@ def test_an_emptied_row_is_as_one_that_was_always_empty():
     for found, wanted in zip(kept, gather(data, order, np.array([0, 2])), strict=True):
         np.testing.assert_array_equal(found, wanted)
         assert found is None or found.dtype == wanted.dtype
+
+
+@pytest.mark.parametrize("with_targets", [True, False])
+def test_a_target_has_the_weight_of_its_own_event(with_targets):
+    items = np.arange(1, 10, dtype=np.int32)
+    found = stream.next_item_subsequences([0, 5], [5, 9], 4)
+    layout, order_of = stream.packing_layout(found.length, 4)
+    data = stream.Data(items, found.start, found.user_index, layout, weights=items / np.float32(2))
+    order = stream.plan(found.length, order_of, layout.rows, 0, 0)
+    batch = stream.gather(data, order, np.arange(layout.rows), with_targets)
+    np.testing.assert_array_equal(2 * batch.weights, batch.targets if with_targets else batch.items)

@@ -121,3 +121,11 @@ def test_who_has_nothing_to_learn_from_is_said(log):
         made(splits.last_item(data), "newest")
     with pytest.raises(UserError, match=r"config.target_types is for config.stream=packed"):
         configs.from_dict(BASE | CASES["lanes"] | {"target_types": "purchase"})
+
+
+@pytest.mark.parametrize("case", ["newest", "cloze in windows"])
+def test_an_epoch_has_exactly_as_many_targets_as_are_expected(split, case):
+    setup = made(split, case)
+    items, subsequences = split.interactions.items, setup.batches.subsequences
+    expected = objectives.expected_targets(setup.objective, subsequences, items, ITEMS)
+    assert targets_in(setup, 0).sum() == pytest.approx(expected.sum())

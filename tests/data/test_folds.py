@@ -166,3 +166,21 @@ def test_a_table_of_dates_is_read_as_such():
     frame = pl.DataFrame({"user": [1, 1], "item": [1, 2], "time": ["2024-01-01", "2024-02-01"]})
     fold = folds.plan(jaxrec.prepare(frame).interactions, 14, 7, 1)[0]
     assert [folds.date(each) for each in fold.test] == ["2024-01-25 00:00:01", "2024-02-01 00:00:01"]
+
+
+def test_who_has_no_item_that_trained_is_asked_nothing():
+    """Of the second's items one trained, which is the target, and not the one before it."""
+    data = log_of([(0, 0, 0), (0, 1, 0), (2, 7, 35 * 24), (2, 0, 36 * 24), (0, 1, DAYS * 24 - 1)])
+    fold = folds.plan(data, None, 7, 1)[0]
+    asked = folds.asked(data, [fold])
+    split, can = folds.question(data, fold.window, 0.0, asked)
+    assert data.users[asked.user].tolist() == [0, 2] and can.tolist() == [True, False]
+    assert (split.test.stop > split.test.start).all()
+
+
+def test_a_log_as_long_as_its_folds_is_long_enough():
+    log = lambda seconds: replace(from_sequences([[1, 2]]), times=np.array([0, seconds * 10**6]), name="log")
+    plan = folds.plan(log(20 * 86_400 - 1), 13, 3.5, 2)  # its last second counts
+    assert plan[0].window == (0, 13 * DAY) and plan[-1].test.until == 20 * DAY
+    with pytest.raises(UserError, match="would fit"):
+        folds.plan(log(20 * 86_400 - 2), 13, 3.5, 2)

@@ -3,11 +3,12 @@
 import random
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from jaxrec.data.files.text import File
-from jaxrec.data.ordering import ordered
+from jaxrec.data.ordering import NewestFirst, ordered
 from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
 
@@ -89,7 +90,7 @@ DATED = {  # in the order of their dates -> whether that of their names is anoth
     ("2020/01/b.csv", "2020/02/a.csv"): False,
     ("marble.csv", "mayor.csv", "aprils.csv"): False,
     ("jan.csv", "other.csv", "dec.csv"): False,  # not all are dates
-    ("train_jan.csv", "test_dec.csv"): False,
+    ("train_dec.csv", "test_jan.csv"): False,
 }
 
 
@@ -149,3 +150,23 @@ def test_a_mixed_log_in_which_few_rows_follow_one_of_their_own_user_is_not_newes
     said = []
     read(tmp_path / "log.csv", columns={"time": "time"}, say=said.append)
     assert not [note for note in said if "newest first" in note]
+
+
+def noted(rows):
+    users, times = (np.array(each) for each in zip(*rows, strict=True))
+    order, found = np.lexsort((times, users)), NewestFirst()
+    found.add(users, times)
+    found.add_sorted(np.unique(users, return_counts=True)[1], times[order])
+    return found.notes("time")
+
+
+def test_a_few_rows_after_one_of_their_own_user_say_nothing():
+    for seed in range(50):
+        rows = [(user, time // 2) for user in range(100) for time in range(4)]
+        assert not noted(random.Random(seed).sample(rows, len(rows)))
+
+
+def test_rows_of_two_users_are_not_of_one_time():
+    """The newest of one user and the oldest of the next."""
+    assert not noted([(user, user % 2 + time) for user in range(40) for time in (2, 1)])
+    assert noted([(user, time) for user in range(40) for time in (2, 1, 1)])[0].count("40 have the time")

@@ -33,3 +33,13 @@ def test_questions_of_no_weight_change_no_interval():
     values, user = random.random((2, 60)), np.arange(60) % 30
     found = by_user(values, user, np.repeat([3.0, 0.0], 30), 200)
     np.testing.assert_allclose(found, by_user(values[:, :30], user[:30], np.ones(30), 200))
+
+
+def test_chance_is_never_ruled_out():
+    ranks = np.random.default_rng(0).integers(4, 10, (1, 400))
+    assert paired(ranks - 3, ranks, 99)["p"] == 1 / 100
+
+
+def test_the_same_sum_in_another_order_is_as_far_from_0():
+    """Of the 8 flips of d, D and -d, where D > 2 d, two fall short: those of D - 2 d."""
+    assert paired(np.array([[2, 1, 4]]), np.array([[4, 8, 2]]), 4_000)["p"] == pytest.approx(6 / 8, abs=0.05)

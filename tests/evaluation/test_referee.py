@@ -280,3 +280,30 @@ def test_events_of_sessions_are_not_told_apart_by_a_user(trained):
         judged(scores, split, "full")
     argv = ["recommend", "--workdir", str(trained / "run"), "--histories", "x.csv", "--output", "out.csv"]
     assert cli.main([*argv, "--split", "test"]) == 2
+
+
+def test_lists_of_ten_are_enough_for_the_paired_test(world):
+    rival = "all first", lambda: np.ones(USERS, np.int32)
+    found = referee.judge(clean(world), world, "full", "test", jax.devices()[:1], rival).result
+    assert found["k"] == K == 10 and found["paired"]["ndcg@10"] < 0
+
+
+def test_what_ranks_nearly_as_popularity_does_is_not_below_it(world):
+    counts = np.tile(splits.training_counts(world), (USERS, 1)).astype(float)
+    lists = best(world, counts, world.test.stop)
+    targets = pl.Series(world.interactions.catalogue.ids[world.test.target - 1].tolist())
+    hit = lists.users.filter(lists.items == targets.gather(np.repeat(np.arange(USERS), K)))
+    assert len(hit) > 20
+    for lost, wanted in ((5, False), (len(hit), True)):
+        fewer = rows(lists, ~lists.users.is_in(hit[:lost].to_list()))
+        assert ("below popularity" in traps(fewer, world)) == wanted
+
+
+def test_who_has_no_list_lacks_no_target(world):
+    items, again = world.interactions.items.copy(), np.arange(USERS) < 0.2 * USERS
+    items[world.test.stop[again]] = items[world.test.start[again]]
+    split = splits.last_item(replace(world.interactions, items=items))
+    lists = best(split, queries(split), split.test.stop)
+    some = rows(lists, ~lists.users.is_in(list(map(str, split.interactions.users[:9]))))
+    found = {each["trap"]: each for each in judged(some, split)["warnings"]}
+    assert found["seen targets"]["targets"] == again.sum() - 9 and found["missing users"]["number"] == 9

@@ -124,3 +124,14 @@ def test_others_have_no_states_and_old_params_are_not_kept():
     del rec, query
     gc.collect()
     assert states._whose() is None
+
+
+def test_the_state_that_was_used_longest_ago_makes_room():
+    rec, states = variants("gru4rec")[0][0], States(2)
+    ask = lambda history: rec.answer(states.stated(rec, [rec.check(Query(history, 5))]))
+    first, second, third = IDS[:1], IDS[1:3], IDS[3:6]
+    for history in (first, first, second, second, first, third, third, first):
+        ask(history)
+    assert states.continued == 2
+    ask(second)  # whose state is gone
+    assert states.continued == 2

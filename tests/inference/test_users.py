@@ -1,17 +1,20 @@
 """A model with vectors of users is served with them: by external id, as it is evaluated."""
 
+import copy
 import json
 import shutil
 
 import jax
 import numpy as np
 import pytest
+import recommenders
 
 import jaxrec
 from jaxrec import cli
 from jaxrec.config.parsing import to_dict
 from jaxrec.data import sources, splits
 from jaxrec.data.attributes.users import Users
+from jaxrec.data.interactions import from_sequences
 from jaxrec.evaluation import evaluator
 from jaxrec.inference import export
 from jaxrec.inference.queries import Query
@@ -120,3 +123,14 @@ def test_an_id_is_the_users_whether_written_as_text_or_integer(tmp_path, ids, gi
     users.save(tmp_path / "users.parquet")
     read = Users.load(tmp_path / "users.parquet")
     assert read.ids == ids and read.numbers() == {id: row for row, id in enumerate(ids)}
+
+
+def test_all_users_are_answered_by_the_params_of_now():
+    before, histories = recommenders.recommender("gru4rec"), [["i1", "i2"], ["i3"]]
+    log = from_sequences(histories)
+    before.recommend_users("all", 5, log)
+    now = copy.copy(before)
+    now.engine = before.engine.renewed(jax.tree.map(lambda leaf: -leaf, before.engine.params))
+    wanted = [id for history in histories for id, _ in now.recommend(history, 5)]
+    assert now.recommend_users("all", 5, log)["item"].to_list() == wanted
+    assert wanted != before.recommend_users("all", 5, log)["item"].to_list()

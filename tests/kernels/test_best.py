@@ -80,3 +80,17 @@ def test_real_sizes_agree_with_a_product_of_everything():
     order = np.argsort(-exact, axis=1, kind="stable")[:, :10]
     np.testing.assert_array_equal(items, order + 1)
     np.testing.assert_allclose(scores, np.take_along_axis(exact, order, axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_scores_that_differ_by_their_rounding_all_are_compared(seed):
+    random = np.random.default_rng(seed)
+    one = random.normal(size=32)
+    table = jnp.asarray(one + 1e-7 * random.normal(size=(best.WHOLE + 900, 32)), jnp.float32)
+    hidden, seen = jnp.asarray(random.normal(size=(8, 32)), jnp.float32), jnp.zeros((8, 1), jnp.int32)
+    params = table, None
+    found = jax.jit(best.top_k_unseen, static_argnames="k")(params, hidden, seen, k=10)
+    # a query alone, as where it is compared again
+    again = jax.jit(lambda hidden_D: best._of_all(params, hidden_D[None], seen[:1], 10))
+    for row in range(8):
+        np.testing.assert_array_equal(found[0][row], again(hidden[row])[0][0])

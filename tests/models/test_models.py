@@ -7,12 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import recommenders
 from some import some
 
 from jaxrec.batches.objectives import MASK
 from jaxrec.batches.stream import Stream
+from jaxrec.data.interactions import Catalogue
 from jaxrec.kernels.random import row_keys
+from jaxrec.models import layers
 from jaxrec.models.features import folded, with_features
+from jaxrec.training.building import model_for
 
 ROWS, SLOTS, WIDTH, USERS = 2, 70, 8, 12
 ITEMS = ROWS * SLOTS
@@ -248,3 +252,16 @@ def test_some_slots_are_read_as_all_are_encoded(name):
     whole = encoded(model, params, FULL)
     read = jax.jit(lambda params: model.encode_at(params, FULL, jnp.asarray(slots)))(params)
     np.testing.assert_allclose(read, np.asarray(whole)[np.arange(ROWS)[:, None], slots], atol=2e-5)
+
+
+@pytest.mark.parametrize("name", recommenders.MODELS)
+def test_no_two_dropouts_of_a_model_draw_the_same(name, monkeypatch):
+    of_inputs = {"input_dropout": 0.3} if name == "gru4rec" else {}
+    model = model_for(recommenders.config(name, dropout=0.3, **of_inputs), Catalogue(np.arange(9)), 10, 0, ())
+    sites, site_keys = [], layers.site_keys
+    monkeypatch.setattr(layers, "site_keys", lambda keys, site: sites.append(site) or site_keys(keys, site))
+    items, positions = np.ones((2, 5), np.int32), np.tile(np.arange(5, dtype=np.int32), (2, 1))
+    stream = Stream(items, 0 * items, items, positions, 0 * items)
+    params, keys = jax.eval_shape(model.init, jax.random.key(0)), row_keys(0, 0, np.arange(2))
+    jax.eval_shape(lambda params, keys: model.encode(params, stream, None, keys=keys), params, keys)
+    assert sites and len(set(sites)) == len(sites)

@@ -81,3 +81,15 @@ def test_the_states_of_users_are_those_of_their_events(ask, tmp_path):
         assert service.batcher._states.continued > 8
 
     ask(work, rec, events=events)
+
+
+def test_what_waits_is_told_as_it_comes_and_as_it_goes(recommender):
+    waiting = []
+
+    async def work():
+        batcher = Batcher(recommender, 20, wait=waiting.append)
+        await asyncio.gather(*batcher.submit([Query([v], 3) for v in range(1, 4)]))
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(work())
+    assert max(waiting) == 3 and waiting[-1] == 0

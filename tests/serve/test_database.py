@@ -12,7 +12,7 @@ import time
 import pytest
 
 from jaxrec.serve import database, store
-from jaxrec.serve.database import Unavailable
+from jaxrec.serve.database import Database, Unavailable
 from jaxrec.serve.store import Events
 from jaxrec.system.errors import UserError
 
@@ -267,3 +267,21 @@ def test_on_a_full_disk_nothing_acknowledged_is_lost(path):
     again = Events(path, 10)
     assert [item for item in again.newest("u", 10**6) if isinstance(item, int)] == acknowledged
     again.close()
+
+
+def test_every_commit_waits_for_the_disk(tmp_path):
+    database = Database(tmp_path / "e.db", create=True)
+    ask = lambda what: database._writer.execute(f"PRAGMA {what}").fetchone()
+    assert ask("journal_mode") == ("wal",) and ask("synchronous") == (2,)  # FULL: else the log is synced later
+    database.close()
+
+
+def test_what_goes_wrong_again_is_said_again(events, path, caplog):
+    """But not as long as it lasts."""
+    for number in range(1, 3):
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        assert not kept(events, 1) and not kept(events, 2)
+        other.execute("COMMIT")
+        other.close()
+        assert kept(events, 3) and len(caplog.records) == number

@@ -93,3 +93,9 @@ def test_limits_are_read():
 
 def test_a_queue_may_be_as_long_as_a_request_has_histories():
     assert limits.parse(["queue=64"]) == Limits(queue=64)
+
+
+@pytest.mark.parametrize(("descriptors", "connections"), [(1 << 20, 1024), (1024, 928), (200, 104), (100, 50), (1, 1)])
+def test_by_default_connections_leave_descriptors_for_the_rest_or_half_of_them(monkeypatch, descriptors, connections):
+    monkeypatch.setattr(limits.resource, "getrlimit", lambda _: (descriptors, descriptors))
+    assert limits.Limits().connections == connections

@@ -65,3 +65,16 @@ def test_those_of_one_process_have_the_same_names(tmp_path):
     process.communicate("")
     names = lambda text: {name for name, *_ in values(text) if not name.endswith("_created")}
     assert names(alone.text().decode()) == names(text)
+
+
+def test_paths_that_are_none_of_the_services_are_one_in_the_metrics(ask):
+    """Whoever asks for many paths doesn't fill the memory with their counts."""
+
+    async def work(client, service):
+        for path in ("/a", "/b", "/healthz"):
+            await client.get(path)
+        return (await client.get("/metrics")).text
+
+    text = ask(work)
+    assert 'jaxrec_requests_total{path="other",status="404"} 2.0' in text and 'path="/healthz"' in text
+    assert '"/a"' not in text

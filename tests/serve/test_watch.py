@@ -8,6 +8,7 @@ import threading
 from types import SimpleNamespace as Namespace
 
 import jax
+import numpy as np
 import pytest
 
 import jaxrec
@@ -19,6 +20,8 @@ from jaxrec.serve import watch
 from jaxrec.serve.stocking import Stocking
 from jaxrec.serve.watch import Watcher
 from jaxrec.system.errors import UserError
+from jaxrec.system.files import read_checked, write_checked
+from jaxrec.training.workdirs import workdir
 
 from .conftest import ITEMS, make_workdir, save
 
@@ -269,3 +272,38 @@ def test_a_service_whose_items_are_all_retired_starts_again(tmp_path, caplog):
     keeping.changed(keeping.onto(jaxrec.load(path)), [], list(range(1, ITEMS + 1)))
     again = watch.load(path, "latest", False, 10, 2, stocked=keeping.onto)
     assert again.recommend([1]) == [] and "all items are retired" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("scores", "param", "said"),
+    [
+        ([3.0, 2.0, 2.0], 1.0, None),
+        ([3.0, 2.0, 2.0], np.nan, "a parameter is not finite"),
+        ([2.0, 3.0, 1.0], 1.0, "are not finite and falling"),
+        ([np.inf, 2.0, 1.0], 1.0, "are not finite and falling"),
+        ([3.0, 2.0], 1.0, "of 3 items it gives 2"),
+    ],
+)
+def test_a_checkpoint_whose_answers_are_not_sound_is_refused(scores, param, said):
+    engine = Namespace(params={"items": np.array([param])})
+    answer = lambda queries: [list(zip("abc", scores, strict=False))]
+    told = Namespace(step=3, catalogue=Namespace(ids=np.array(list("abc"))), engine=engine, offered=np.ones(3, bool))
+    told.answer = answer
+    if said is None:
+        watch.check(told)
+        return
+    with pytest.raises(UserError, match=f"step 3: .*{said}"):
+        watch.check(told)
+
+
+def test_a_training_on_other_data_is_loaded_anew(clock, seen, folder):
+    """Though its configuration is the same: its catalogue is another."""
+    values = read_checked(folder / workdir.CONFIG, "")
+    write_checked(folder / workdir.CONFIG, values | {"data": values["data"] | {"fingerprint": "another"}})
+    (folder / "checkpoints" / "2").mkdir()
+    seen.watcher.look()
+    assert seen.taken == [("anew", 2)] and not seen.refused
+    (folder / "checkpoints" / "3").mkdir()
+    clock.now += 1
+    seen.watcher.look()
+    assert seen.taken == [("anew", 2), 3]

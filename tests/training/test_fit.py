@@ -293,3 +293,16 @@ def test_a_workdir_of_other_data_is_refused(split, tmp_path):
     other = interactions.from_sequences([[1, 2, 3], [2, 3, 4]])
     with pytest.raises(UserError, match="2 users, 4 items"):
         workdir.claim(tmp_path, config, other, "here")
+
+
+def test_a_training_that_is_over_at_its_deadline_is_complete(prepare, tmp_path):
+    setup, validate = prepare(epochs=1, steps_per_call=1000, save_every=1)
+    assert fit.fit(setup, tmp_path, validate, deadline=0.0)["step"] == setup.total_steps
+    assert fit.complete(setup, tmp_path)
+
+
+def test_what_is_evaluated_is_saved_however_seldom_saves_are_asked_for(prepare, tmp_path):
+    setup, validate = prepare(save_every=100.0)
+    saved = []
+    fit.fit(setup, tmp_path, validate, on_checkpoint=lambda step, folder: saved.append(step))
+    assert saved == [setup.epoch_steps * epoch for epoch in (1, 2, 3)]

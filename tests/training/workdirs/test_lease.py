@@ -163,3 +163,12 @@ def test_where_two_wrote_the_same_number_one_notices(store):
     first._ended.clear()
     with pytest.raises(UserError, match="taken over"):
         first.renew()
+
+
+def test_a_renewal_that_comes_after_the_release_changes_nothing(store):
+    """As of the thread, which may have begun it before: the next training need not wait."""
+    held, _ = acquire(store, "a")
+    held.release()
+    words = lease._newest(store, ROOT)[1]
+    held.renew()
+    assert words["ended"] and lease._newest(store, ROOT)[1] == words

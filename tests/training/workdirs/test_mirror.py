@@ -4,10 +4,11 @@ import json
 import os
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 from memory_stores import Cut, filled
-from trainings import assert_same, outcome
+from trainings import Killed, assert_same, outcome
 
 from jaxrec.system import objects
 from jaxrec.system.errors import UserError
@@ -296,3 +297,50 @@ def test_a_path_is_locked_as_ever(tmp_path):
         assert held.path == tmp_path / "run"
         with workdir.locked(tmp_path / "run"):
             pass
+
+
+def write(folder, step):
+    for name in ("params/a", snapshots.SEAL):
+        (file := folder / "checkpoints" / str(step) / name).parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{step}: {name}")
+
+
+def test_who_was_replaced_seals_no_checkpoint(store, tmp_path, monkeypatch):
+    """Though it has not renewed its lock since, and so does not know it yet."""
+    monkeypatch.setattr(lease, "RENEW", 1e9)
+    monkeypatch.setattr(mirror, "EVERY", 1e9)
+    with pytest.raises(UserError, match="was taken over by another training"), mirror.locked(ADDRESS) as first:
+        elsewhere(monkeypatch, tmp_path, "other")
+        with mirror.locked(ADDRESS):
+            pass
+        write(first.path, 30)
+    assert not store.exists(f"/bucket/runs/a/checkpoints/30/{snapshots.SEAL}")
+
+
+def test_what_was_sent_in_the_last_moment_is_known_to_be_ours(store, monkeypatch):
+    """Of a training that is killed before it could note that: what replaces it replaces it in the store."""
+    made, note, begin = [], mirror.write_json, mirror.Mirror.begin
+    monkeypatch.setattr(mirror, "EVERY", 1e9)
+    monkeypatch.setattr(mirror.Mirror, "begin", lambda self, same: begin(self, made.append(self)))
+
+    def killed(file, values):
+        if None not in values.values():
+            raise Killed
+        note(file, values)
+
+    with mirror.locked(ADDRESS) as held:
+        write(Path(held.path), 30)
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(mirror, "write_json", killed)
+            made[0].send()
+        assert store.exists(f"/bucket/runs/a/checkpoints/30/{snapshots.SEAL}")
+        of = made[0]
+        again = mirror.Mirror(of._address, of._store, of._root, of._home, of._held)
+        begin(again, same=True)
+        shutil.rmtree(Path(held.path) / "checkpoints" / "30")
+        write(Path(held.path), 60)
+        again.send()
+        found = store.find("/bucket/runs/a/checkpoints")
+        again.end()
+        of._sent = again._sent
+    assert found and all("/60/" in name for name in found)

@@ -1,6 +1,7 @@
 """A workdir: its files are what was written, or known not to be; it is held by one process, and leads nowhere else."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -133,3 +134,9 @@ def test_a_workdir_that_was_moved_is_said_to_be(tmp_path, instead):
             held.check()
         with pytest.raises(UserError, match="was moved or removed"), held.named():
             raise OSError(2, "No such file")
+
+
+def test_who_holds_it_is_named(tmp_path):
+    said = rf"in use by another training \(process {os.getpid()}\)"
+    with workdir.locked(tmp_path), pytest.raises(UserError, match=said), workdir.locked(tmp_path):
+        pass

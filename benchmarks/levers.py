@@ -102,7 +102,7 @@ def main(flags):
     log, name = as_log(flags.dataset), Path(flags.dataset).name
     if flags.newest:
         log, name = newest(log.interactions, flags.newest), f"{name}, newest {flags.newest}"
-    name += DEFAULT if flags.default else ""
+    name = ", ".join([name, *flags.set]) + DEFAULT if flags.default else name
     if not flags.default and name not in BASES:
         raise SystemExit(f"{name} has no recipe to be measured against (there are {', '.join(BASES)}): give --default")
     recipe, base = ("default", dict(each.split("=", 1) for each in flags.set)) if flags.default else BASES[name]

@@ -21,8 +21,9 @@ import numpy as np
 import jaxrec
 from benchmarks import plays, plots
 from benchmarks.gains import SECTIONS
-from benchmarks.levers import keep, ranks, summary, train
+from benchmarks.levers import baskets_of, keep, ranks, summary, train
 from jaxrec.api.logs import as_log
+from jaxrec.evaluation import next_basket
 from jaxrec.evaluation.comparison import bootstrap, paired
 
 EPOCHS = {"ml-100k": 30, "rsc15-100k": 8, "30music-sample10": 8, "beauty-5core": 24, "ml-1m": 10}
@@ -35,6 +36,8 @@ ARMS = {
     "calendar": {"context": "hour,weekday,month"},
     "weights": {"context": "weight"},
     "sessions": {"context": "session"},
+    "switch": {"context": "switch"},
+    "baskets": {"baskets": True},
     "time": {"context": TIMES},
     "loss": {"loss.weight": "log"},
     "types": {"context": "type"},
@@ -69,7 +72,12 @@ def main(flags):
     runs, seeds = flags.runs / name.replace(", ", "-"), range(flags.seeds)
     plain = [train(log, "default", base, runs, "base", seed) for seed in seeds]
     of_base = {part: ranks(log, plain, part) for part in ("valid", "test")}
-    described = {"recipe": "default", "changes": base, **{part: summed(found) for part, found in of_base.items()}}
+    whose = {part: baskets_of(log, plain, part) for part in of_base}
+    described = {
+        "recipe": "default",
+        "changes": base,
+        **{part: summed(found, whose[part]) for part, found in of_base.items()},
+    }
     for arm in flags.arms:
         changes = of_data(ARMS[arm], data)
         changed = [train(log, "default", base | changes, runs, arm, seed) for seed in seeds]
@@ -77,8 +85,9 @@ def main(flags):
             row = {"changes": changes, "seeds": flags.seeds} | ({"query_time": True} if told else {})
             for part in ("valid", "test"):
                 found = ranks(log, changed, part, told)
-                row[part] = summed(found) | {"gain": paired(found, of_base[part])}
-                row[part]["gain_at_20"] = gained_at_20(found, of_base[part])
+                gain = paired(found, of_base[part], source=whose[part])
+                row[part] = summed(found, whose[part]) | {"gain": gain}
+                row[part]["gain_at_20"] = gained_at_20(found, of_base[part], whose[part])
             keep("context", name, described, f"{arm}, with query time" if told else arm, row)
 
 
@@ -109,20 +118,26 @@ def played(folder):
     return jaxrec.prepare(plays.typed(folder), **columns, weight="playtime", type="done")
 
 
-def at_20(ranks):
-    """Recall@20 and 1 / rank within the best 20 of each question, averaged over seeds. [S, Q] -> [2, Q]"""
+def at_20(ranks, source):
+    """Recall@20 and 1 / rank within the best 20 of each question, averaged over seeds. [S, Q] -> [2, Q]
+
+    source: as of `comparison.gains`; then a basket is a question.
+    """
+    if source is not None:
+        found = [next_basket.values(one, source) for one in ranks]
+        return np.stack([[of[name] for name in AT_20] for of in found]).mean(0)
     hits = ranks <= 20
     return np.stack([hits, hits / ranks]).mean(1)
 
 
-def summed(ranks):
+def summed(ranks, source):
     """Metrics at 10 and at 20, means over seeds."""
-    return summary(ranks) | dict(zip(AT_20, at_20(ranks).mean(1).tolist(), strict=True))
+    return summary(ranks, source) | dict(zip(AT_20, at_20(ranks, source).mean(1).tolist(), strict=True))
 
 
-def gained_at_20(ranks, base):
+def gained_at_20(ranks, base, source):
     """What is gained at 20, with 95% intervals over questions."""
-    gains = at_20(ranks) - at_20(base)
+    gains = at_20(ranks, source) - at_20(base, source)
     pairs = zip(AT_20, gains.mean(1).tolist(), bootstrap(gains), strict=True)
     return {name: {"mean": mean, "ci95": interval} for name, mean, interval in pairs}
 

@@ -7,9 +7,12 @@ from jaxrec.config import parsing
 DATA = {"ml-1m-sasrec": "ml-1m"}  # where one goes by two names
 #: {what a log knows: the arms of `benchmarks.context` that show it}
 SECTIONS = {
-    "times": ("gap", "calendar", "time", "bias", "intervals"),
+    "times": ("gap", "calendar", "time"),
+    "attention": ("bias", "intervals"),
     "asked": ("asked", "asked, with query time"),
-    "actions": ("weights", "types", "played", "sessions", "loss"),
+    "actions": ("weights", "types", "played", "loss"),
+    "topics": ("switch", "sessions"),
+    "baskets": ("baskets",),
     "items": ("features",),
     "users": ("users",),
     "together": ("together", "together, with query time"),

@@ -90,6 +90,12 @@ def ranks(log, found, part, query_time=False):
     return np.stack([of(path, config) for path, config in found])
 
 
+def baskets_of(log, found, part):
+    """The users of the questions that some trainings answer, where those of each are one basket; else None."""
+    split = fitting.split_for(found[0][1], log)
+    return split.baskets(getattr(split, part))
+
+
 def newest(data, number):
     """The Log of the newest events of every history, without anything that is known beside them."""
     rows = slices(np.maximum(data.offsets[1:] - number, data.offsets[:-1]), data.offsets[1:])
@@ -135,9 +141,9 @@ def keep(kind, dataset, base, name, row):
     record.write(kind, {"kind": kind, "data": kept})
 
 
-def summary(ranks):
-    """NDCG@10 and HR@10, means over seeds."""
-    hits, ndcg, _ = gains(ranks).mean(1)
+def summary(ranks, source=None):
+    """NDCG@10 and HR@10, means over seeds, and over users where `source` says whose basket each question is of."""
+    hits, ndcg, _ = gains(ranks, source).mean(1)
     return {"hr@10": float(hits), "ndcg@10": float(ndcg), "seeds": len(ranks)}
 
 

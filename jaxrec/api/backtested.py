@@ -41,7 +41,8 @@ class Backtest:
         past = "all before" if train == "all" else f"the {train:g} days before"
         title = f"{said['data']}: {said['folds']} tests of {said['test_days']:g} days, each after training on {past}"
         seeds = f", {said['seeds']} seeds" if said["seeds"] > 1 else ""
-        console.print(consoles.printable(f"{title}; ranked by {said['protocol']}{seeds}"), soft_wrap=True)
+        types = f"; targets: {said['target_types']} alone" if "target_types" in said else ""
+        console.print(consoles.printable(f"{title}; ranked by {said['protocol']}{seeds}{types}"), soft_wrap=True)
         for table in (self._tests(), self._by_test(), self._by_age(), self._by_policy()):
             console.print(table)
         for name, row in ((name, found["beside"]) for name, found in self.rows.items() if found.get("beside")):

@@ -176,7 +176,7 @@ class Service:
         if self.events is None:
             raise RequestError(404, None, "this service keeps no events: start it with --events FILE")
         try:
-            told = body.time, body.weight, body.type, body.session
+            told = body.time, body.weight, body.type, body.session, body.user_columns
             stored = await asyncio.wrap_future(self.events.append(body.user, body.items or [body.item], *told))
         except queue.Full:
             raise busy("too many events wait for the disk") from None

@@ -4,20 +4,27 @@ import contextlib
 import os
 import sqlite3
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 VERSION = 1  # version of the tables; an earlier version of the service can still write to a file with later columns
 LATER = {"weight": "REAL", "type": "TEXT", "session": "TEXT"}  # columns that files of earlier versions lack
+USERS = "CREATE TABLE IF NOT EXISTS users (user TEXT PRIMARY KEY, columns TEXT NOT NULL) WITHOUT ROWID"  # JSON objects
 TABLES = f"""
     CREATE TABLE IF NOT EXISTS events (
         number INTEGER PRIMARY KEY, user TEXT NOT NULL, item TEXT NOT NULL, time REAL NOT NULL,
         {", ".join(f"{name} {kind}" for name, kind in LATER.items())}
     );
     CREATE INDEX IF NOT EXISTS newest ON events (user, time, number);
+    {USERS};
 """
 NEWEST = "FROM events WHERE user = ? ORDER BY time DESC, number DESC"
 COLUMNS = "user, item, time, weight, type, session"
+TOLD = (  # of a column that is said again the later value stays, and null takes it away
+    "INSERT INTO users VALUES (?, json_patch('{}', ?)) "
+    "ON CONFLICT (user) DO UPDATE SET columns = json_patch(columns, excluded.columns)"
+)
 BUSY = 1.0  # seconds to wait for another process's lock
 LOG = "-wal"  # suffix of the write-ahead log, which holds the transactions since the last checkpoint
 BESIDE = ("", LOG, "-shm")
@@ -86,16 +93,21 @@ class Database:
                 raise Lost(f"the events file{ending} has been cut short")
             self._seen[ending] = now
 
-    def write(self, rows: list[tuple]) -> None:
+    def write(self, rows: list[tuple], told: Sequence[tuple[str, str]] = ()) -> None:
         """Appends (user, item, time, weight, type, session) rows.
 
-        When it returns, they are on disk, in the file at the path.
+        When it returns, they are on disk, in the file at the path, and so is what is told of users.
+
+        Args:
+            rows: the events.
+            told: (user, JSON object of columns) pairs.
 
         Raises:
             Unavailable: if they may not be.
         """
         with _explained(), self._writer:  # commits, or rolls back
             self._writer.executemany(f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._writer.executemany(TOLD, told)
         self.check()
 
     def newest(self, user: str, count: int) -> list:
@@ -113,6 +125,14 @@ class Database:
             Unavailable: if they can't be read.
         """
         return self._rows(f"SELECT DISTINCT item FROM (SELECT item {NEWEST} LIMIT -1 OFFSET ?)", user, count)
+
+    def columns(self, user: str) -> list:
+        """Returns (JSON object of columns,) of a user, if anything was told.
+
+        Raises:
+            Unavailable: if it can't be read.
+        """
+        return self._rows("SELECT columns FROM users WHERE user = ?", user)
 
     def _rows(self, query, *values):
         with _explained(), self._reading:
@@ -208,11 +228,12 @@ def _prepare(connection, create):
 
 
 def _add_columns(connection):
-    """The columns that a file of an earlier version lacks; empty in all its rows."""
-    has = lambda: {name for _, name, *_ in connection.execute("PRAGMA table_info(events)")}
-    if LATER.keys() <= has():
+    """The columns and the table that a file of an earlier version lacks; empty."""
+    has = lambda table="events": {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")}
+    if LATER.keys() <= has() and has("users"):
         return
     with connection:
         connection.execute("BEGIN IMMEDIATE")  # another service may be adding them
+        connection.execute(USERS)
         for name in LATER.keys() - has():
             connection.execute(f"ALTER TABLE events ADD COLUMN {name} {LATER[name]}")

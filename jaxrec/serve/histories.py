@@ -21,7 +21,7 @@ class Past(NamedTuple):
     sessions: list | None = None  #: id of the session per event, None where unknown; None if all are
     now: float | None = None  #: seconds since 1970 when the next item is asked for; None if unknown
     columns: dict | None = None  #: what the request says of the user, {column: value}
-    known: dict | None = None  #: what the log says of the user, likewise
+    known: dict | None = None  #: what the log says of the user, and POST /events, likewise
     older: Sequence = ()  #: external ids of the items of events before these, in no order
 
 
@@ -54,10 +54,10 @@ class Histories:
         if self._events is None and self._known is None:
             cure = "give a history, or start it with --events FILE or --histories DATA"
             raise RequestError(422, "user", f"this service keeps no events: {cure}")
-        here, older = [], []
+        here, older, told = [], [], {}
         try:
             if self._events:
-                here = await asyncio.to_thread(self._events.past, body.user, self._most)
+                here, told = await asyncio.to_thread(self._stored, self._events, body.user)
                 if len(here) == self._most:
                     older = await asyncio.to_thread(self._events.older, body.user, self._most)
         except Unavailable as error:
@@ -74,8 +74,11 @@ class Histories:
         items, times, weights, types, sessions = map(list, zip(*events[-self._most :], strict=True))
         # another's clock may be behind that of the store
         now = None if body.now is None else max(body.now, *(time or 0 for time in times))
-        known = self._known.columns(body.user) if self._known else {}
+        known = (self._known.columns(body.user) if self._known else {}) | told
         return Past(items, in_order(times), weights, types, sessions, now, body.user_columns, known, older)
+
+    def _stored(self, events, user):
+        return events.past(user, self._most), events.columns(user)
 
 
 def joined(before: list[tuple], here: list[tuple]) -> list[tuple]:

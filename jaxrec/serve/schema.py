@@ -301,6 +301,9 @@ def bodies(limits: Limits) -> SimpleNamespace:
         weight: Weight | None = Field(None, description="of each of them, such as a rating or seconds of play")
         type: Type | None = Field(None, description="what was done with them, as in the training's log")
         session: Id | None = Field(None, description="the id of the session in which they happened")
+        user_columns: dict[str, Value | None] | None = Field(
+            None, description="what is known of the user from now on; null takes a column away"
+        )
         model_config = ConfigDict(
             json_schema_extra={
                 "oneOf": [

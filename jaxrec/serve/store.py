@@ -5,10 +5,10 @@ import logging
 import queue
 import threading
 import time as clock
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxrec.serve.database import Database, Lost, Unavailable
 from jaxrec.system.errors import UserError
@@ -20,6 +20,7 @@ log = logging.getLogger("jaxrec.serve")
 
 class _Append(NamedTuple):
     rows: list  #: (user, item, time, weight, type, session) tuples
+    told: list  #: (user, JSON of columns) pairs
     done: Future
 
 
@@ -70,6 +71,7 @@ class Events:
         weight: float | None = None,
         type: str | None = None,
         session: str | int | None = None,
+        columns: Mapping[str, Any] | None = None,
     ) -> Future:
         """Appends to a user's history.
 
@@ -80,6 +82,7 @@ class Events:
             weight: weight of these events; None if unknown.
             type: type of these events, as "purchase"; None if unknown.
             session: id of the session in which they happened; None if unknown.
+            columns: what is known of the user from now on, beside what was told before; None of a column takes it away.
 
         Returns:
             A concurrent Future of the number of events, completed when they are on disk. It raises Unavailable if they
@@ -90,7 +93,8 @@ class Events:
         """
         time = clock.time() if time is None else time
         done, about = Future(), (time, weight, type, None if session is None else str(session))
-        self._waiting.put_nowait(_Append([(str(user), json.dumps(item), *about) for item in items], done))
+        told = [(str(user), json.dumps(columns))] if columns else []
+        self._waiting.put_nowait(_Append([(str(user), json.dumps(item), *about) for item in items], told, done))
         return done
 
     def newest(self, user: str | int, count: int) -> list:
@@ -114,17 +118,26 @@ class Events:
         """
         return [_id(item) for (item,) in self._read(Database.older, user, count)]
 
+    def columns(self, user: str | int) -> dict[str, Any]:
+        """Returns what was told of a user, {column: value}.
+
+        Raises:
+            Unavailable: if it can't be read.
+        """
+        found = self._read(Database.columns, user)
+        return json.loads(found[0][0]) if found else {}
+
     def close(self) -> None:
         """Writes waiting events, and closes the file."""
         self._waiting.put(None)
         self._thread.join()
 
-    def _read(self, query, user, count):
+    def _read(self, query, user, *count):
         database = self._database  # which may be closed and replaced meanwhile
         if self._trouble:
             raise Unavailable(self._trouble)
         try:
-            return query(database, str(user), count)
+            return query(database, str(user), *count)
         except Lost as error:
             self._unread = database, error
             raise
@@ -182,7 +195,8 @@ class Events:
             _deliver(appends, Unavailable(self._trouble))
             return
         try:
-            self._database.write([row for append in appends for row in append.rows])
+            rows = [row for append in appends for row in append.rows]
+            self._database.write(rows, [each for append in appends for each in append.told])
         except Unavailable as error:
             if isinstance(error, Lost):
                 self._lose(error)

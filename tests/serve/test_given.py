@@ -129,8 +129,8 @@ def test_a_model_is_shown_where_sessions_begin(ask, tmp_path):
     ask(work, recommender=shown, events=Events(tmp_path / "e.db", 10), limits=Limits(deadline=60))
 
 
-def test_a_model_is_shown_what_is_known_of_users(ask):
-    """By a request, by a log for its users, or by both: then the request says it."""
+def test_a_model_is_shown_what_is_known_of_users(ask, tmp_path):
+    """By a request, by events, or by a log, in this order, for each column."""
     columns = (Column("gender", values=("F", "M")), Column("age", ends=(20.0, 40.0)))
     shown = recommenders.recommender("sasrec", columns=columns)
     about = pl.DataFrame({"gender": ["M"], "age": [33], "zip": ["x"]})
@@ -141,14 +141,21 @@ def test_a_model_is_shown_what_is_known_of_users(ask):
             found = (await client.post("/recommend", json=body | {"k": 20})).json()
             return [item["id"] for item in found["items"]], found["unknown"]
 
-        def wanted(**known):
-            found = shown.recommend(["i1", "i2"], k=20, user_columns=known)
+        def wanted(history=("i1", "i2"), **known):
+            found = shown.recommend(list(history), k=20, user_columns=known)
             return [item for item, _ in found], found.unknown
 
         assert await answer(history=["i1", "i2"], user_columns={"gender": "F"}) == wanted(gender="F") != wanted()
         assert await answer(history=["i1", "i2"], user_columns={"gender": "X"}) == (wanted()[0], ["X"])
         assert await answer(user="ann") == wanted(gender="M", age=33)
         assert await answer(user="ann", user_columns={"age": 5}) == wanted(gender="M", age=5)
+        history = ["i1", "i2"]
+        for told, gender in (({"gender": "F"}, "F"), ({"age": None}, "F"), ({"gender": None}, "M")):  # null forgets
+            history.append("i2")
+            event = {"user": "ann", "item": "i2", "user_columns": told}
+            assert (await client.post("/events", json=event)).json() == {"stored": 1}
+            assert await answer(user="ann") == wanted(history, gender=gender, age=33)
+            assert await answer(user="ann", user_columns={"age": 5}) == wanted(history, gender=gender, age=5)
         body = {"history": ["i1", "i2"], "items": ["i5"], "user_columns": {"gender": "F"}}
         moved = (await client.post("/influence", json=body)).json()["influence"]
         np.testing.assert_allclose(
@@ -158,4 +165,4 @@ def test_a_model_is_shown_what_is_known_of_users(ask):
             refused = await client.post("/recommend", json={"history": ["i1"], "user_columns": wrong})
             assert refused.status_code == status and refused.json()["errors"][0]["field"].startswith("user_columns")
 
-    ask(work, recommender=shown, known=Known(log), limits=Limits(deadline=60))
+    ask(work, recommender=shown, known=Known(log), events=Events(tmp_path / "e.db", 10), limits=Limits(deadline=60))

@@ -53,6 +53,21 @@ def test_the_newest_come_in_the_order_of_time(tmp_path_factory, appended):
     events.close()
 
 
+columns = st.dictionaries(st.sampled_from(["a", "b", "ä"]), st.none() | st.integers() | st.text() | st.booleans())
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from([7, "7", "b"]), columns), max_size=6))
+def test_of_a_users_columns_the_last_that_was_told_is_known(tmp_path_factory, told):
+    events, known = Events(tmp_path_factory.mktemp("events") / "events.db", 100), {"7": {}, "b": {}}
+    done = [events.append(user, ["i"], columns=columns) for user, columns in told]
+    for user, columns in told:
+        known[str(user)] = {name: now for name, now in (known[str(user)] | columns).items() if now is not None}
+    assert [each.result() for each in done] == [1] * len(told)
+    assert all(events.columns(user) == known[user] for user in known)
+    events.close()
+
+
 def test_a_user_is_its_text_and_events_stay(tmp_path):
     events = Events(tmp_path / "e.db", 10)
     events.append(7, ["x", 5]).result()

@@ -22,8 +22,8 @@ TABLES = f"""
 NEWEST = "FROM events WHERE user = ? ORDER BY time DESC, number DESC"
 COLUMNS = "user, item, time, weight, type, session"
 TOLD = (  # of a column that is said again the later value stays, and null takes it away
-    "INSERT INTO users VALUES (?, json_patch('{}', ?)) "
-    "ON CONFLICT (user) DO UPDATE SET columns = json_patch(columns, excluded.columns)"
+    "INSERT INTO users VALUES (?1, json_patch('{}', ?2)) "
+    "ON CONFLICT (user) DO UPDATE SET columns = json_patch(columns, ?2)"
 )
 BUSY = 1.0  # seconds to wait for another process's lock
 LOG = "-wal"  # suffix of the write-ahead log, which holds the transactions since the last checkpoint

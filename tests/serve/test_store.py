@@ -53,10 +53,10 @@ def test_the_newest_come_in_the_order_of_time(tmp_path_factory, appended):
     events.close()
 
 
-columns = st.dictionaries(st.sampled_from(["a", "b", "ä"]), st.none() | st.integers() | st.text() | st.booleans())
+columns = st.dictionaries(st.sampled_from("aä"), st.none() | st.integers() | st.text() | st.booleans(), min_size=1)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from([7, "7", "b"]), columns), max_size=6))
 def test_of_a_users_columns_the_last_that_was_told_is_known(tmp_path_factory, told):
     events, known = Events(tmp_path_factory.mktemp("events") / "events.db", 100), {"7": {}, "b": {}}

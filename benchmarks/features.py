@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import record
+from benchmarks import plots, record
 from jaxrec.api import fitting
 from jaxrec.api.logs import as_log
 from jaxrec.data import splits
@@ -157,6 +157,19 @@ def main(flags):
     recipe, base, columns, category = BASES[name]
     described = {"recipe": recipe, "changes": BASE | base, "features": columns, "category": category, **changes}
     record.write(f"features_{name}", {"kind": "features", "data": name, **described, "mean": mean, "seeds": seeds})
+
+
+def plot(result, path):
+    """Draw HR@10 of warm and of cold targets, a bar for each who is asked, a dot for each seed."""
+    figure, panels = plots.panels(2, width=5.2, height=3.4)
+    names = list(result["mean"]["cold"])
+    for axes, part in zip(panels, ("warm", "cold"), strict=True):
+        axes.barh(names, [result["mean"][part][who]["hr@10"] for who in names], color="lightgrey")
+        for seed in result["seeds"]:
+            axes.plot([seed[part][who]["hr@10"] for who in names], names, "o", color="C0", markersize=3)
+        axes.set(xlabel=f"HR@10 of {part} targets, {result['data']}", ylim=(len(names) - 0.5, -0.5))
+    panels[1].set_yticks([])
+    plots.save(figure, path)
 
 
 if __name__ == "__main__":

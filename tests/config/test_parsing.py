@@ -41,9 +41,10 @@ def test_to_dict_and_back_is_the_same():
     assert configs.from_dict(configs.to_dict(config)) == config
 
 
-def test_an_integer_may_stand_for_a_number():
+def test_an_integer_may_stand_for_a_number_and_for_a_name():
     config = configs.from_dict(GOOD)
     assert type(config.eval_every) is float and type(config.epochs) is int
+    assert configs.from_dict(GOOD | {"dataset": 1000}).dataset == "1000"
 
 
 @pytest.mark.parametrize(
@@ -195,6 +196,27 @@ def test_mistakes_name_the_key_and_the_cure(key, value, said):
     with pytest.raises(UserError) as error:
         configs.from_dict(changed(key, value))
     assert said in str(error.value)
+
+
+PLATEAU = {"optim.schedule": "plateau", "optim.plateau": 3}
+
+
+@pytest.mark.parametrize(
+    ("key", "last", "beyond", "beside"),
+    [
+        ("row", 10, 9, {}),
+        ("num_future_targets", 10, 11, {}),
+        ("overlap", 9, 10, {"history": "windows"}),
+        ("patience", 4, 3, PLATEAU),
+        ("epochs", 2**31 - 1, 2**31, {}),
+        ("seed", 2**32 - 1, 2**32, {}),
+    ],
+)
+def test_what_is_taken_ends_where_it_says(key, last, beyond, beside):
+    values = configs.flatten(GOOD) | beside
+    assert getattr(configs.from_dict(configs.nested(values | {key: last})), key) == last
+    with pytest.raises(UserError, match=rf"config\.{key}"):
+        configs.from_dict(configs.nested(values | {key: beyond}))
 
 
 def test_positions_are_of_models_that_have_them():

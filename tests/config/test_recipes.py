@@ -28,6 +28,8 @@ def test_shipped_configs_are_found_by_name_and_are_whole(name, tmp_path, monkeyp
 @pytest.mark.parametrize("text", ["1_000", "0x10", "1.50", "True", "'quoted'"])
 def test_a_dataset_is_named_as_it_stands(text):
     assert recipes.load("quickstart", {"dataset": text})[0].dataset == text
+    values = recipes.read("default", dict.fromkeys(recipes.TEXTS, text)).values
+    assert {values[key] for key in recipes.TEXTS} == {text}
 
 
 def test_an_unknown_config_lists_the_shipped():

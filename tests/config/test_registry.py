@@ -1,6 +1,7 @@
 """Entries are found by name, by import path, and once they are registered; what is none is said to be none."""
 
 import dataclasses
+import sys
 
 import pytest
 
@@ -41,9 +42,11 @@ def test_one_that_is_registered_is_found_and_listed(monkeypatch):
     ],
 )
 def test_an_import_path_that_leads_nowhere_is_a_message(path, said):
+    places = [*sys.path]
     with pytest.raises(UserError, match=said):
         registry.find("model", path)
     assert isinstance(registry.find("model", "examples.own_model:MODEL"), ModelEntry)
+    assert sys.path == places
 
 
 def test_the_front_door_registers():

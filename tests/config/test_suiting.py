@@ -54,6 +54,13 @@ def test_what_is_given_stays():
     assert made.optim.name == "adam" and made.model.layers == 1
 
 
+def test_what_a_recipe_says_of_the_moments_stays_where_its_rate_is_auto():
+    values = recipes.read("default", {"optim.b2": "0.75"}).values
+    assert recipes.changed(values, {"model.name": "gru4rec"}, "mine").values["optim"]["b2"] == 0.75
+    values["optim"]["learning_rate"] = 0.25
+    assert "b2" not in recipes.changed(values, {"model.name": "gru4rec"}, "mine").values["optim"]
+
+
 def test_the_notes_name_each_key_that_is_changed_beside_those_given():
     (note,) = recipes.read("sasrec_softmax_ml1m", {"model.name": "gru4rec"}).notes
     assert note.startswith("the recipe is sasrec's: for gru4rec ")

@@ -235,6 +235,9 @@ def test_there_are_bounds_to_what_a_folder_holds(tmp_path, monkeypatch):
     for path in ("d", "d/*"):
         with pytest.raises(UserError, match="over 1 files: "):
             read(tmp_path / path)
+    monkeypatch.setattr(walking, "MOST", 2)
+    tree(tmp_path, {"near/" + "a/" * 32 + "x.csv": ONE})
+    assert rows(tmp_path / "d") == rows(tmp_path / "d/*") == LOG and rows(tmp_path / "near") == LOG[:2]
 
 
 def test_a_folder_of_zips_is_read_a_file_a_zip(tmp_path):

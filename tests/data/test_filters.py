@@ -136,6 +136,7 @@ def test_a_gap_begins_a_session(log, gap):
     assert [items[a:b] for a, b in itertools.pairwise(offsets)] == wanted
     assert ids.tolist() == list(range(1, len(wanted) + 1))
     assert parted.offsets.tolist() == data.offsets.tolist()
+    assert fingerprint(parted) == fingerprint(apply(replace(data, digest="known"), Options(session_gap=gap))[0])
 
 
 def test_sessions_and_training_sessions_go_with_their_rows():
@@ -201,6 +202,12 @@ def test_the_first_and_the_last_of_all_dates_leave_all_rows_in_any_zone():
 def test_what_cannot_be_is_said(options, message):
     with pytest.raises(UserError, match=message):
         apply(made({1: [(1, 0, 1), (2, 1, 1)]})[0], Options(**options))
+
+
+@pytest.mark.parametrize("options", [{"sample": 1}, {"min_length": 2, "max_length": 2}, {"k_core": 1}])
+def test_the_ends_of_what_can_be_are_taken(options):
+    data, _ = made({1: [(1, 0, 1), (2, 1, 1)]})
+    assert apply(data, Options(**options))[0] is data
 
 
 def test_what_is_missing_is_said():

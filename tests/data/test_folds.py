@@ -184,3 +184,9 @@ def test_a_log_as_long_as_its_folds_is_long_enough():
     assert plan[0].window == (0, 13 * DAY) and plan[-1].test.until == 20 * DAY
     with pytest.raises(UserError, match="would fit"):
         folds.plan(log(20 * 86_400 - 2), 13, 3.5, 2)
+
+
+@given(st.integers(-5, 5), st.integers(1, 5))
+def test_a_period_holds_its_beginning_and_not_its_end(since, length):
+    times = np.arange(-9, 15)
+    assert times[folds.Period(since, since + length).holds(times)].tolist() == [*range(since, since + length)]

@@ -109,6 +109,8 @@ def test_users_are_given_once_each():
         from_sequences([[1, 2], [3]], users=[30])
     with pytest.raises(UserError, match="same user"):
         from_sequences([[1, 2], [3]], users=[30, 30])
+    with pytest.raises(UserError, match="same user"):
+        from_sequences([[1, 2], [3]], users=[30, "30"])
 
 
 @given(histories)
@@ -126,6 +128,15 @@ def test_a_catalogue_comes_back_from_parquet(lists):
     few = named.take([len(named.ids), 1])
     assert few.ids.tolist() == [named.ids[-1], named.ids[0]]
     assert few.titles == [f"<{named.ids[-1]}>", f"<{named.ids[0]}>"]
+
+
+def test_titles_and_genres_are_of_the_first_column_that_is_called_so():
+    about = pl.DataFrame(
+        {"Name": ["x", "y"], "TITLE": ["a", None], "title": ["c", "d"], "Genres": [["A", None, "B"], None]}
+    )
+    found = Catalogue(np.arange(2), about)
+    assert found.titles == ["a", ""] and found.genres == ["A|B", ""]
+    assert found._replace(about=about.drop("TITLE", "title")).titles == ["x", "y"]
 
 
 def test_a_session_stands_in_the_place_of_a_user():

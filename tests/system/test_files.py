@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import io
 import os
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from jaxrec.system import files
 from jaxrec.system.errors import UserError
-from jaxrec.system.files import read_checked, replacing, write_checked, write_json, writing
+from jaxrec.system.files import MARK, parse_json, read_checked, replacing, sweep, write_checked, write_json, writing
 
 
 @pytest.mark.parametrize("value", [{"a": object()}, {"a": float("nan")}])
@@ -28,6 +30,16 @@ def test_a_block_cut_off_leaves_nothing(tmp_path):
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
+
+
+def test_files_that_were_cut_off_are_swept_and_nothing_else(tmp_path):
+    (tmp_path / f"{MARK}folder.tmp").mkdir()
+    (tmp_path / f"{MARK}link.tmp").symlink_to(tmp_path / "a.tmp")
+    for name in ("a.tmp", f"{MARK}b", f"{MARK}c.tmp"):
+        (tmp_path / name).touch()
+    left = {*os.listdir(tmp_path)} - {f"{MARK}c.tmp"}
+    sweep(tmp_path)
+    assert {*os.listdir(tmp_path)} == left
 
 
 def test_a_name_as_long_as_any_is_written(tmp_path):
@@ -110,6 +122,13 @@ def test_what_is_written_to_the_output_goes_where_all_of_it_goes(tmp_path, name)
 def test_what_has_no_name_is_no_file_to_write(path):
     with pytest.raises(UserError, match="is a folder, and a file is written there"), replacing(path):
         pass
+
+
+def test_json_is_read_up_to_a_size(monkeypatch):
+    monkeypatch.setattr(files, "SMALL", 4)
+    assert parse_json(io.BytesIO(b"1234")) == 1234
+    with pytest.raises(ValueError, match="over 4 bytes"):
+        parse_json(io.BytesIO(b"12345"))
 
 
 def test_checked_values_come_back_or_are_refused(tmp_path):

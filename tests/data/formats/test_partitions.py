@@ -72,3 +72,8 @@ def test_a_partition_without_a_value_is_missing(tmp_path):
     with pytest.raises(UserError, match="user is empty"):
         read(tmp_path)
     assert rows(tmp_path, skip_bad_rows=True) == [("7", "5"), ("7", "6")]
+
+
+def test_a_key_may_begin_as_names_of_files_that_are_none_do(tmp_path):
+    tree(tmp_path, {"_day=2020-01-01/x.csv": ONE, "_day=2020-01-02/x.csv": TWO, "_temporary/x.csv": ONE})
+    assert rows(tmp_path, columns={"time": "_day"}) == LOG

@@ -52,6 +52,27 @@ def test_baskets_are_compared_by_their_users(tmp_path):
         assert row["metrics"] == pytest.approx({each: found["metrics"][each] for each in row["metrics"]})
 
 
+@pytest.fixture
+def untrained(monkeypatch):
+    """Trainings of one epoch, each of which has all its targets at the rank of its model."""
+    ranks = {"sasrec": 5, "gru4rec": 1, "two-tower": 2}
+    tested = lambda config, split, protocol: (np.full(len(split.test.target), ranks[config.model.name]), {"epochs": 1})
+    monkeypatch.setattr(fitting, "train", lambda config, *rest: config)
+    monkeypatch.setattr(comparing, "_tested", tested)
+
+
+def test_the_best_come_first_and_the_best_two_are_paired(untrained, tmp_path):
+    found = jaxrec.compare(made_log(), ["sasrec", "gru4rec", "two-tower"], baselines=[], workdir=tmp_path)
+    assert [*found.rows] == ["gru4rec", "two-tower", "sasrec"]
+    assert (found.result["paired"]["first"], found.result["paired"]["second"]) == ("gru4rec", "two-tower")
+
+
+@pytest.mark.parametrize(("seen", "protocol"), [(["keep"], KEPT), (["exclude", "keep"], FULL), (["exclude"], FULL)])
+def test_seen_items_are_ranked_where_all_models_keep_them(untrained, tmp_path, seen, protocol):
+    found = jaxrec.compare(made_log(), ["sasrec"], vary={"seen": seen}, baselines=[], workdir=tmp_path)
+    assert found.result["protocol"] == protocol
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [

@@ -214,3 +214,8 @@ def test_objects_of_a_repeated_item_are_refused_in_words():
     objects = pl.Series("x", [object(), object(), object()], dtype=pl.Object)
     with pytest.raises(UserError, match=r"items, row 3: .*item a has row 1 already"):
         read(log, items=pl.DataFrame({"item_id": ["a", "b", "a"]}).with_columns(objects))
+
+
+def test_a_log_is_no_table_of_its_items(tmp_path):
+    (tmp_path / "items.csv").write_text("user,item,shop\n1,5,a\n1,6,b\n")
+    assert read(tmp_path / "items.csv").catalogue.about is None

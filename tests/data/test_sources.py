@@ -9,9 +9,10 @@ import threading
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from jaxrec.data import filters, sources, synthetic
+from jaxrec.data import filters, prepared, sources, synthetic
 from jaxrec.data.files import download
 from jaxrec.data.interactions import fingerprint, from_sequences
 from jaxrec.data.sources import load, locate
@@ -97,6 +98,8 @@ def test_a_path_is_taken_first_then_the_data_folder(root):
     assert load("shop").catalogue.ids.tolist() == [7, 8]
     assert load(locate("shop")).catalogue.ids.tolist() == [7, 8]
     assert locate("../data/shop/sequences.txt") == str(root / "shop" / "sequences.txt")
+    Path("ml-1m-sasrec").write_text("1 7\n1 8\n")
+    assert load("ml-1m-sasrec").catalogue.ids.tolist() == [7, 8]
 
 
 def test_what_is_not_found_lists_what_was_tried(root, monkeypatch):
@@ -254,6 +257,22 @@ def test_the_version_meant_is_taken_from_a_folder_or_the_file_itself(root, monke
     (root / "shop").rename(root / "ml-1m")
     assert locate("ml-1m-sasrec") == str(root / "ml-1m")
     assert load("ml-1m-sasrec").items.tolist() == [1, 2]
+
+
+def test_of_a_public_data_set_a_part_may_be_read(root, monkeypatch):
+    small = dataclasses.replace(sources.PUBLIC["ml-1m-sasrec"], names=("log.csv",), users=1, items=3, interactions=3)
+    monkeypatch.setitem(sources.PUBLIC, "ml-1m-sasrec", small)
+    (root / "log.csv").write_text("user,item\n1,5\n1,6\n1,7\n")
+    assert load("ml-1m-sasrec").catalogue.ids.tolist() == [5, 6, 7]
+    assert load("ml-1m-sasrec", {"only": ["item!=7"]}).catalogue.ids.tolist() == [5, 6]
+
+
+def test_a_prepared_folder_is_what_was_written_or_refused(root):
+    prepared.save(from_sequences([[5, 6], [6, 5]]), Path("out"), {})
+    assert load("out").items.tolist() == [1, 2, 2, 1]
+    np.save("out/items.npy", np.array([1, 2, 2, 2], np.int32))
+    with pytest.raises(UserError, match="out: a prepared folder that is not whole"):
+        load("out")
 
 
 def test_the_real_ml_1m_is_the_version_meant(real_data, monkeypatch):

@@ -116,6 +116,8 @@ def test_only_what_has_changed_is_fetched_again(store, tmp_path):
     assert fetched() == ("fetched 1 files", {"a.csv": "1", "b.csv": "4"})
     store.rm("/bucket/logs/a.csv")
     assert fetched()[1] == {"b.csv": "4"}
+    next((tmp_path / "cache").rglob("b.csv")).unlink()
+    assert fetched() == ("fetched 1 files", {"b.csv": "4"})
 
 
 def test_a_prepared_folder_goes_there_and_back(store, tmp_path):

@@ -32,6 +32,13 @@ def test_plain_text_stays_as_it_is(text):
     assert console.printable(text) == text
 
 
+@pytest.mark.parametrize(
+    "text", ["a\tb", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f52c"]
+)
+def test_tabs_and_what_joins_letters_and_emoji_stay(text):
+    assert console.printable(text) == text
+
+
 def test_text_is_never_markup_nor_emoji():
     out = io.StringIO()
     console.make(file=out, width=200).print("runs/[red]a[/] :smile: [x] [/]")

@@ -304,6 +304,25 @@ def test_what_is_written_in_part_is_written_on(tmp_path, monkeypatch):
     assert (tmp_path / "column.npy").read_bytes() == written.getvalue()
 
 
+def test_tables_have_half_of_the_memory(tmp_path):
+    disk = spill.Disk(tmp_path, 1001)
+    disk.check("log.csv", 500, "the ids")
+    with pytest.raises(UserError, match=r"log\.csv: the ids take about .*say --memory 2GiB, or leave it out"):
+        disk.check("log.csv", 501, "the ids")
+
+
+def test_a_file_goes_with_the_whole_of_its_array_alone(tmp_path):
+    (tmp_path / "rows").mkdir()
+    disk = spill.Disk(tmp_path / "rows", 1 << 20)
+    column = disk.parts("items")
+    column.add(np.arange(5))
+    whole = column.whole()
+    disk.forget(whole[1:], np.arange(5))
+    assert not disk.give(whole[:4], tmp_path / "out.npy") and disk.give(whole, tmp_path / "out.npy")
+    assert np.load(tmp_path / "out.npy").tolist() == [*range(5)]
+    assert not spill.Disk(tmp_path, 1).give(np.load(tmp_path / "out.npy"), tmp_path / "other.npy")
+
+
 def test_what_a_killed_process_left_is_removed_and_a_running_one_is_left(tmp_path):
     made(tmp_path / "log", [("1", "a", "1", "1", "", "p"), ("2", "b", "1", "1", "", "p")], ".csv", 1)
     left = tmp_path / ".out.spill.tmp"

@@ -125,6 +125,14 @@ def test_a_log_is_written_and_goes_where_a_path_goes(tmp_path):
     assert found.result["metrics"] == jaxrec.evaluate("popularity", str(tmp_path / "log")).metrics
 
 
+def test_a_log_has_the_name_of_its_place_where_it_is_all_that_lies_there(tmp_path):
+    (path := tmp_path / "log.csv").write_text("user,item,time\n1,a,1\n1,b,2\n1,c,3\n2,a,1\n2,b,2\n")
+    for options in ({}, {"max_length": 9}):
+        assert jaxrec.prepare(path, **options).dataset == str(path)
+    for options in ({"max_length": 2}, {"only": "item!=c"}, {"ids": "text"}, {"item": "item"}):
+        assert jaxrec.prepare(path, **options).dataset == f"{path}, prepared in memory"
+
+
 def timestamp(text):
     return pytest.importorskip("pandas").Timestamp(text)
 

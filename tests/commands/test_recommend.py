@@ -60,7 +60,7 @@ def test_split_tables_write_the_file_that_whole_ones_write(trained, tmp_path):
 
 
 def test_some_users_and_the_histories_of_anybody(trained, tmp_path):
-    (tmp_path / "users.txt").write_text("u7\nu3\n")
+    (tmp_path / "users.txt").write_text("u7\nu3\n", "utf-8-sig")
     argv = ["recommend", "--workdir", str(trained / "run"), "--k", "2", "--output", str(tmp_path / "out.csv")]
     assert cli.main([*argv, "--users", str(tmp_path / "users.txt")]) == 0
     assert pl.read_csv(tmp_path / "out.csv")["user"].to_list() == ["u7", "u7", "u3", "u3"]

@@ -64,7 +64,7 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     right = export.from_stablehlo
     monkeypatch.setitem(export.FORMATS, "stablehlo", (export.to_stablehlo, wrong))
     with pytest.raises(UserError, match="stablehlo of caser: a score differs"):
-        export.export(rec, "stablehlo", tmp_path / "model", histories=4)
+        export.export(rec, "stablehlo", tmp_path / "model", k=60, histories=4)  # as many as there are
     assert not (tmp_path / "model").exists()
 
 

@@ -236,10 +236,11 @@ def test_of_a_log_that_grows_the_batch_grows_and_the_model_never_shrinks():
         assert smaller.model.layers <= larger.model.layers
 
 
-def test_histories_of_one_more_than_the_length_need_no_windows():
+def test_histories_of_one_more_than_the_length_need_no_windows_and_no_other_length():
     """As the newest event is a target alone. Two of each are the test's and the validation's."""
     assert resolve(log_of([19] * 40, 50), length="16")[0].history == "newest"
     assert resolve(log_of([20] * 40, 50), length="16")[0].history == "windows"
+    assert [resolve(log_of([events] * 40, 50))[0].length for events in (27, 28)] == [24, 32]
 
 
 def test_one_history_in_a_hundred_may_be_longer_than_the_length():

@@ -234,13 +234,15 @@ def test_another_model_or_catalogue_is_refused_in_words(tmp_path):
         growing.settled({"init_from": str(tmp_path / "nothing")})
 
 
-def test_auto_is_what_the_earlier_training_has_where_params_depend_on_it(tmp_path):
+def test_auto_is_what_the_earlier_training_has_where_params_depend_on_it(tmp_path, monkeypatch):
     saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))
     given = {"init_from": str(tmp_path / "old"), "length": "auto", "epochs": "auto"}
     given |= {"model": {"dim": "auto", "heads": 1}}
     values, lines = growing.settled(given)
     assert values == given | {"length": 8, "model": {"dim": 8, "heads": 1}}
     assert lines == [f"length=8, model.dim=8: as in {tmp_path / 'old'}"]
+    monkeypatch.chdir(tmp_path)
+    assert growing.settled(given | {"init_from": "old"})[0] == values  # which can be resumed from anywhere
 
 
 def test_what_has_begun_goes_on_where_the_earlier_training_is_gone(tmp_path):

@@ -121,6 +121,16 @@ def test_what_has_no_room_for_its_params_is_refused_before_they_are_made(monkeyp
         fit.fit(setup, tmp_path, None)
 
 
+@pytest.mark.parametrize(("platform", "most"), [("cpu", 10), ("gpu", 20)])
+def test_the_devices_of_a_cpu_have_one_memory_and_others_one_each(platform, most, monkeypatch):
+    own = [SimpleNamespace(platform=platform, process_index=0)] * 2
+    setup = dataclasses.replace(assembled(), devices=own)
+    monkeypatch.setattr(memory, "free", lambda device: 20 << 20)
+    preflight._compare(setup, preflight.Needs(0, 0, 0), most << 20)
+    with pytest.raises(preflight.TooLarge, match=f"and {most} MiB are left"):
+        preflight._compare(setup, preflight.Needs(0, 0, 0), (most << 20) + 1)
+
+
 def test_several_accelerators_may_share_the_tables_of_items(monkeypatch):
     """Not the devices of a CPU, which have one memory."""
     setup = assembled()

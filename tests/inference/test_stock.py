@@ -52,11 +52,11 @@ def test_items_are_added_without_another_program(monkeypatch):
     monkeypatch.setattr(stock, "ROOM", 64)
     now = recommender("sasrec").changed([NewItem("n0", like=["i0"])])
     scores(now)
-    compiled = len(now.engine._compiled)
+    compiled = {**(programs := now.engine._compiled)}
     for number in range(1, 4):
         now = now.changed([NewItem(f"n{number}", like=["n0"])], retired=[f"n{number - 1}"])
         assert f"n{number}" in scores(now) and f"n{number - 1}" not in scores(now)
-    assert len(now.engine._compiled) == compiled and now.engine.items == 64
+    assert now.engine._compiled is programs and programs == compiled and now.engine.items == 64
     now = now.changed([NewItem(f"m{number}", like=["i1"]) for number in range(70)])
     assert now.engine.items == 192 and len(scores(now)) == 61 + 70
     assert "n0" in scores(now.changed([NewItem("n0")]))  # offered again

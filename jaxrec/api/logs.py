@@ -193,12 +193,19 @@ def prepare(
         whole = interactions
         interactions, steps = filters.apply(interactions, options, store)
         _warn(interactions, note, warned)
-        as_it_is = interactions is whole and not any(columns.values()) and not any(given[name] for name in READING)
+        as_it_is = interactions is whole and not any(columns.values()) and _is_plain(given)
         log = Log(interactions, _dataset(source, as_it_is), before + steps[1:], notes)
         if output is not None:
             _save(log, Path(output), given, columns, options, stage, store)
             log.dataset = str(Path(output).resolve())
     return log
+
+
+def _is_plain(given: dict) -> bool:
+    """Returns whether the arguments of `prepare` read what reading its source by name alone does."""
+    tables = given["items"] is None and given["users"] is None
+    as_ever = given["quote"] == '"' and given["on_bad_row"] == "error"
+    return tables and as_ever and not any(given[name] for name in (*READING, "format", "separator", "allow_large"))
 
 
 def _plain(given: dict) -> dict[str, Any]:

@@ -127,9 +127,12 @@ def test_a_log_is_written_and_goes_where_a_path_goes(tmp_path):
 
 def test_a_log_has_the_name_of_its_place_where_it_is_all_that_lies_there(tmp_path):
     (path := tmp_path / "log.csv").write_text("user,item,time\n1,a,1\n1,b,2\n1,c,3\n2,a,1\n2,b,2\n")
+    items, users = pl.DataFrame({"item": ["a"], "title": ["A"]}), pl.DataFrame({"user": [1], "age": [3]})
     for options in ({}, {"max_length": 9}):
         assert jaxrec.prepare(path, **options).dataset == str(path)
-    for options in ({"max_length": 2}, {"only": "item!=c"}, {"ids": "text"}, {"item": "item"}):
+    read = [{"only": "item!=c"}, {"ids": "text"}, {"item": "item"}, {"on_bad_row": "skip"}, {"quote": "none"}]
+    read += [{"separator": ","}, {"format": "table"}, {"allow_large": True}, {"items": items}, {"users": users}]
+    for options in ({"max_length": 2}, *read):
         assert jaxrec.prepare(path, **options).dataset == f"{path}, prepared in memory"
 
 

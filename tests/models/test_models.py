@@ -229,8 +229,11 @@ def test_gradients_of_many_slots_add_up_in_bfloat16(name):
 
         return jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(total))(params))
 
-    for (path, low), (_, exact) in zip(gradient("bfloat16"), gradient("float32"), strict=True):
-        off = jnp.linalg.norm(low - exact) / jnp.maximum(jnp.linalg.norm(exact), 1e-3 * rows * SLOTS)
+    wanted = gradient("float32")
+    # that of a key's bias is 0, and its noise is compared to the others
+    least = 0.01 * max(jnp.linalg.norm(exact) for _, exact in wanted)
+    for (path, low), (_, exact) in zip(gradient("bfloat16"), wanted, strict=True):
+        off = jnp.linalg.norm(low - exact) / jnp.maximum(jnp.linalg.norm(exact), least)
         assert off < 0.1, jax.tree_util.keystr(path)
 
 

@@ -42,7 +42,12 @@ def test_the_file_answers_as_the_engine(name, format, tmp_path, capsys):
     if format == "onnx":
         pytest.importorskip("jax2onnx")
         session = pytest.importorskip("onnxruntime").InferenceSession
-    export.export(rec, format, file, k=12, histories=130)
+    try:
+        export.export(rec, format, file, k=12, histories=130)
+    except UserError as error:
+        if format == "onnx" and jax.__version_info__ >= (0, 12):  # which no jax2onnx knows yet
+            pytest.skip(str(error))
+        raise
     assert "130 histories are answered as by the engine" in capsys.readouterr().out
     about = json.loads((tmp_path / "model.json").read_text())
     assert about["ids"] == rec.catalogue.ids.tolist() and about["k"] == 12 and about["step"] == 7

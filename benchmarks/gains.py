@@ -120,7 +120,7 @@ def unmet(results):
         cells = (_unmet(found, part, who) for found in results for part in KINDS)
         rows.append(f"| {who} | {' | '.join(cells)} |")
     said = (
-        f"{found['data']} `{found['recipe']}` with {_listed(found['changes'])}, and with them "
+        f"{found['data']} `{found['recipe']}` with {_listed(found['changes'])}, and with features "
         f"{_listed({key: found[key] for key in ('features', 'id_dropout')})}, {len(found['seeds'])} seeds"
         for found in results
     )

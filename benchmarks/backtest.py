@@ -5,7 +5,7 @@
         --targets last
 
 Before each test the models are trained on the days before it alone, and asked in it and in all later ones. Trainings
-lie under --runs and are gone on with, or taken as they are, when they exist.
+lie under --runs and are resumed, or reused when complete.
 """
 
 import argparse

@@ -4,7 +4,7 @@
     python -m benchmarks.compare --dataset ml-1m-sasrec --models sasrec --vary positions=from_start,from_end,relative
 
 Each model is trained by its recipe for ML-1M, with the length of histories that the data call for, chosen on validation
-and tested once a seed. Trainings lie under --runs and are gone on with, or taken as they are, when they exist. (The
+and tested once a seed. Trainings lie under --runs and are resumed, or reused when complete. (The
 command `jaxrec compare` trains models by `default` instead, whose keys follow from the log.)
 """
 

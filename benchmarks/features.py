@@ -6,7 +6,7 @@
 Of each seed a tenth of the items is held out of training, and the same recipe trains with features and without. On the
 same test questions, beside both: neighbours by features alone, and how likely 10 items hold the target that are drawn
 from those that share a value with the history's last item, or have its very values. Trainings lie under --runs and are
-gone on with, or taken as they are.
+resumed, or reused when complete.
 """
 
 import argparse

@@ -7,7 +7,7 @@
     python -m benchmarks.levers --dataset ml-1m --newest 22 --default --set loss.seen=keep --levers seen --seeds 2
 
 With one seed it is a screening, by the validation alone: the test is not looked at to choose. With more the gain on
-the test stands beside it. Trainings lie under --runs and are gone on with, or taken as they are; each run adds to the
+the test stands beside it. Trainings lie under --runs and are resumed, or reused when complete; each run adds to the
 result.
 """
 

@@ -3,7 +3,7 @@
     python -m benchmarks.precision --recipes sasrec_softmax_beauty gru4rec_beauty
     python -m benchmarks.precision --recipes sasrec_softmax_ml1m --seeds 3
 
-Trainings lie under --runs and are gone on with, or taken as they are; each run adds to the result. Ranks are by full
+Trainings lie under --runs and are resumed, or reused when complete; each run adds to the result. Ranks are by full
 ranking in the precision of the training, and the difference is paired by user. This is about what is learned, not about
 time: a CPU computes products of bfloat16 by those of float32.
 """

@@ -143,7 +143,7 @@ def compared(result):
         low, high = versus["ci95"]
         rows += [
             "",
-            f"{first} less {second}, the same users: {versus['ndcg@10']:.4f} of NDCG@10 ({low:.4f} to {high:.4f})",
+            f"{first} minus {second}, the same users: {versus['ndcg@10']:.4f} of NDCG@10 ({low:.4f} to {high:.4f})",
         ]
         rows[-1] += f", p = {versus['p']:.4f}."
     return "\n".join(rows)

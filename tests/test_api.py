@@ -117,7 +117,7 @@ def test_a_model_below_what_only_counts_says_so(trained):
     assert beside(own, [0.1]).warning() is None and not beside(own, [0.1]).below
     late, early = beside(own + 0.1, [0.1, 0.2]), beside(own + 0.1, [0.2, 0.1])
     assert late.below == {"transitions": own + 0.1}
-    assert f"ends below transitions ({own + 0.1:.4f}): it was still getting better" in late.warning()
+    assert f"is worse than transitions ({own + 0.1:.4f}): it was still improving" in late.warning()
     # where seen items may be recommended, the measure that leaves them in is the one that chooses the checkpoint
     kept = lambda value: whole | {"also": {KEPT: whole | {"metrics": whole["metrics"] | {"ndcg@10": value}}}}
     whole = training.scores["sasrec"]
@@ -144,7 +144,7 @@ def test_only_a_workdir_that_is_named_is_resumed(trained, tmp_path, monkeypatch)
     ("keys", "said"),
     [
         ({"epohcs": 3}, "did you mean config.epochs?"),
-        ({"dataset": "x"}, "dataset is no key here"),
+        ({"dataset": "x"}, "dataset is not a key here"),
         ({"model": "gru4rec"}, "config.model is 'gru4rec': it is a group of keys"),
         ({"config": 3}, "config is a int"),
         ({"config": "nowhere"}, "no configuration 'nowhere'"),

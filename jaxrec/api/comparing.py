@@ -70,7 +70,7 @@ class Comparison:
         if versus := self.result["paired"]:
             low, high = versus["ci95"]
             console.print(
-                f"{versus['first']} less {versus['second']}, NDCG@10 of the same users: {versus['ndcg@10']:.4f} "
+                f"{versus['first']} minus {versus['second']}, NDCG@10 of the same users: {versus['ndcg@10']:.4f} "
                 f"({low:.4f} to {high:.4f}), p = {versus['p']:.4f}"
             )
 

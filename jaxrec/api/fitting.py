@@ -75,10 +75,10 @@ class Training:
         name, by = self.config.model.name, self._judged_by
         counted = " and ".join(f"{each} ({value:.4f})" for each, value in self.below.items())
         validated = [row["valid"][by] for row in self.rows if by in row.get("valid", {})]
-        cure = "its recipe does not suit it, or the log: jaxrec tune looks for one, jaxrec configs lists what there is"
+        cure = "its recipe does not suit it, or the log: jaxrec tune searches for another, jaxrec configs lists more"
         if validated and max(validated) == validated[-1]:
-            cure = "it was still getting better when its epochs ended: raise config.epochs"
-        return f"WARNING: {name} ({by} {self._judged(name):.4f}) ends below {counted}: {cure}"
+            cure = "it was still improving at its last epoch: raise config.epochs"
+        return f"WARNING: {name} ({by} {self._judged(name):.4f}) is worse than {counted}: {cure}"
 
     def show(self, console: Console | None = None) -> None:
         """Prints the comparison of test metrics."""
@@ -173,7 +173,7 @@ def ending(path: Path | str) -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        said = f"stopped by signal {stopped.signum}; what is trained is kept: with workdir={str(path)!r} it goes on"
+        said = f"stopped by signal {stopped.signum}; a checkpoint is saved: workdir={str(path)!r} resumes from it"
         if stopped.signum == signal.SIGINT:
             raise KeyboardInterrupt(said) from None
         print(consoles.printable(said))
@@ -195,7 +195,7 @@ def configuration(
         UserError: if the configuration or a key doesn't exist, or a value is invalid.
     """
     if "dataset" in keys:
-        raise UserError("dataset is no key here: it is the first argument")
+        raise UserError("dataset is not a key here: it is the first argument")
     return resolved(_recipe(config, configs.flatten(dict(keys)), begun), log, say, begun)
 
 
@@ -292,7 +292,7 @@ def train(
         write_checked(path / workdirs.DONE, kept | {"test": scores[config.model.name]})
         scores |= tests_of_baselines(setup)
         if validate is None:
-            console.print(f"nothing validated: the latest checkpoint is taken for {config.model.name}")
+            console.print(f"no validation: {config.model.name} is tested by its latest checkpoint")
         ranked_whole = FULL in results.by_measure(scores[config.model.name])
         world = sources.world(config.dataset) if ranked_whole else None
         reachable = synthetic.best_metrics(world, log.interactions, split.test) if world else None

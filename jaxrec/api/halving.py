@@ -92,7 +92,7 @@ class Halving:
             raise UserError(f"{self.folder / STATE}: damaged ({error}): remove it, or name another workdir") from None
         if data != self.log.fingerprint:
             raise UserError(f"{self.folder} holds a search on other data: name another workdir")
-        self.say(f"gone on with after {self.seconds / 60:.1f} minutes")
+        self.say(f"resumed after {self.seconds / 60:.1f} minutes")
 
     @property
     def first(self) -> Trial:

@@ -104,10 +104,10 @@ class Tuning:
 
 def _in_words(against):
     low, high = against["ci95"]
-    sure = "which is more than chance" if low > 0 else "which may be chance" if high > 0 else "which is less"
+    sure = "which is more than chance" if low > 0 else "which may be chance" if high > 0 else "which is a loss"
     seeds = f", {against['seeds']} seeds each" if against["seeds"] > 1 else ""
     return (
-        f"{against['first']} less default, NDCG@10 of the validation's questions{seeds}: {against['ndcg@10']:+.4f} "
+        f"{against['first']} minus default, NDCG@10 of the validation's questions{seeds}: {against['ndcg@10']:+.4f} "
         f"({low:+.4f} to {high:+.4f}), {sure}"
     )
 

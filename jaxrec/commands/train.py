@@ -74,7 +74,7 @@ def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     try:
         done = fitting.train(config, name, log, path, console, watch=watch)
     except fitting.Stopped as stopped:
-        console.print(f"stopped by signal {stopped.signum}; a checkpoint is saved: the same command goes on from it")
+        console.print(f"stopped by signal {stopped.signum}; a checkpoint is saved: the same command resumes from it")
         return 128 + stopped.signum
     if not done.trained:
         say(f"{path}: training is complete; jaxrec evaluate --workdir {path} evaluates it")

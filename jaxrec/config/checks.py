@@ -60,7 +60,7 @@ def check(config: Config) -> None:
     _baskets(config, model)
     if config.optim.sparse and not loss.sampled:
         raise UserError(
-            f"config.optim.sparse is for sampled losses: {loss.name} moves every row of the table; set "
+            f"config.optim.sparse is for sampled losses: {loss.name} updates every row of the table; set "
             "config.optim.sparse=False, or a sampled loss"
         )
     if config.loss.seen == "exclude" and config.feed == "host":

@@ -295,14 +295,15 @@ def in_words(split: Split) -> str:
 def facts_in_words(facts: dict) -> str:
     """Returns the counts of `describe` as a sentence."""
     words = (
-        f"{facts['interactions']:,} interactions of {facts['sequences']:,} sequences train, "
+        f"training on {facts['interactions']:,} interactions in {facts['sequences']:,} sequences; "
         f"{facts['valid']:,} validation and {facts['test']:,} test questions"
     )
     if facts["cold_test"]:
-        words += f", {facts['cold_test']:,} of these with a target that never occurs in training"
+        words += f", {facts['cold_test']:,} of them with a target that never occurs in training"
     if facts["left_out"]:
         words += (
-            f"; {facts['left_out']:,} test events left out, of items that no training session has or alone without them"
+            f"; {facts['left_out']:,} test events left out: their items are in no training session, or nothing else of "
+            "their session is left"
         )
     return words
 

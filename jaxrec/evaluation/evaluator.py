@@ -260,7 +260,7 @@ def evaluation(
     result, split = answers.result(k), answers.split
     title = f"{named}, checkpoint {result['step']}"
     if checkpoint == "best" and not len(split.valid.source):
-        title += " (nothing validated: the latest)"
+        title += " (no validation: the latest checkpoint)"
     both = config.seen == "keep"
     beside = {each: baseline_answers(each, split, protocol, part, devices, both).result() for each in baselines}
     return results.Evaluation(config.model.name, result, answers.frame, title, beside)

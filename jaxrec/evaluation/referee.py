@@ -41,7 +41,7 @@ class Judgement(results.Evaluation):
             say(f"lists of {self.result['k']:,}: no metric beyond that is known")
         if versus := self.result["paired"]:
             say(
-                "{first} less {second}, NDCG@10 of the same users: {ndcg@10:.4f} ({ci95[0]:.4f} to {ci95[1]:.4f}), "
+                "{first} minus {second}, NDCG@10 of the same users: {ndcg@10:.4f} ({ci95[0]:.4f} to {ci95[1]:.4f}), "
                 "p = {p:.4f}".format(**versus)
             )
         for each in self.warnings:

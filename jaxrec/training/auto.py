@@ -53,14 +53,14 @@ Rule = Callable[[Counted, Mapping[str, Any]], Found]  #: of the counts, and of a
 
 def _split(counted, _):
     if counted.sessions:
-        return Found("sessions", "the log says which of its sessions train")
+        return Found("sessions", "the log says which of its sessions are for training")
     if counted.anonymous:
         return Found(
             "last-item",
-            "each history is taken for that of a user who comes back; if each is a session of its own, which is not "
-            "served again, --config.split=sessions trains on the older ones and tests on the newer",
+            "each history is taken to be that of a returning user; if each is a session of its own, "
+            "--config.split=sessions trains on the older sessions and tests on the newer",
         )
-    return Found("last-item", "the users who train are those who will be served")
+    return Found("last-item", "the users in training are the ones to be served")
 
 
 def _of_model(key: str, otherwise: Callable[[ModelEntry], Any]) -> Rule:
@@ -70,14 +70,14 @@ def _of_model(key: str, otherwise: Callable[[ModelEntry], Any]) -> Rule:
 
 def _seen(counted, _):
     if counted.repeats > splits.MANY:
-        return Found("keep", f"{counted.repeats:.0%} of the last items are ones that the user had before")
-    return Found("exclude", "hardly a last item is one that the user had before")
+        return Found("keep", f"{counted.repeats:.0%} of the last items repeat an item of the history")
+    return Found("exclude", "last items hardly ever repeat an item of the history")
 
 
 def _embedding(counted, chosen):
     if chosen.get("seen") == "keep" and counted.at_once < AT_ONCE:
-        share = f"items come again, but only {counted.at_once:.1%} at once"
-        why = f"{share}, and without it an item is most similar to itself"
+        share = f"items come again, but only {counted.at_once:.1%} of them at once"
+        why = f"{share}; without this map a model recommends the item just read"
         return Found(counted.suits("model.embedding", "projected"), why)
     return Found(counted.suits("model.embedding", "shared"), f"suits {counted.model.name}")
 
@@ -103,7 +103,7 @@ def _batch(counted, chosen):
     least, most = BATCHES
     steps = 4 * STEPS if _is_cloze(chosen) else STEPS
     value = int(np.clip(2 ** round(np.log2(max(parts / steps, 1))), least, most))
-    return Found(value, f"{-(-parts // value):,} steps an epoch")
+    return Found(value, f"{-(-parts // value):,} steps per epoch")
 
 
 def _is_cloze(chosen):
@@ -116,11 +116,11 @@ def _is_sparse(counted, chosen):
 
 def _dim(counted, chosen):
     if _is_sparse(counted, chosen):
-        return Found(WIDTHS[-1][1], f"only {counted.each:.1f} events of an item train it")
+        return Found(WIDTHS[-1][1], f"only {counted.each:.1f} training events per item")
     value = max(width for least, width in WIDTHS if counted.events >= least)
     if _is_cloze(chosen) and value > CLOZE_WIDTH:
         return Found(CLOZE_WIDTH, "wide enough for a cloze")
-    return Found(value, f"{counted.events:,} events train it")
+    return Found(value, f"{counted.events:,} training events")
 
 
 def _layers(counted, chosen):
@@ -132,18 +132,18 @@ def _heads(counted, chosen):
     width = chosen["model.dim"]
     most = counted.suits("model.heads", max(width // 64, 1))
     value = max(n for n in range(1, most + 1) if width % n == 0)
-    return Found(value, f"of {width // value} features")
+    return Found(value, f"{width // value} features per head")
 
 
 def _dropout(counted, chosen):
     if _is_cloze(chosen):
-        return Found(counted.suits("model.dropout", 0.1), "a cloze leaves out what it masks")
+        return Found(counted.suits("model.dropout", 0.1), "masking already leaves out part of the input")
     return Found(counted.suits("model.dropout", 0.3 if counted.each >= 100 else 0.5), _each(counted))
 
 
 def _each(counted):
     events = f"{counted.each:,.0f}"
-    return f"{events} event{'' if events == '1' else 's'} an item"
+    return f"{events} event{'' if events == '1' else 's'} per item"
 
 
 def _input_dropout(counted, _):
@@ -185,8 +185,8 @@ def _sparse(counted, chosen):
     of_all += ["adamw"] if chosen.get("optim.name") == "adamw" else []
     of_all += [f"optim.{key}" for key in ("weight_decay", "ema") if chosen.get(f"optim.{key}")]
     if of_all:
-        return Found(False, f"{of_all[0]} moves every row")
-    return Found(True, "a step moves the rows of its own items alone")
+        return Found(False, f"{of_all[0]} updates every row")
+    return Found(True, "a step updates only the rows of its own items")
 
 
 def _rate(counted, chosen):
@@ -199,32 +199,35 @@ def _rate(counted, chosen):
 def _epochs(counted, chosen):
     value = 24 if counted.events < WIDTHS[-1][0] and not _is_cloze(chosen) else 40
     if chosen.get("optim.schedule", "constant") in ("constant", "plateau"):
-        return Found(200, "at most: patience ends it")
-    why = f"the learning rate falls to 0 by then; {counted.events:,} events an epoch"
+        return Found(200, "at most; patience ends the training")
+    why = f"the learning rate decays to 0 by then; {counted.events:,} events per epoch"
     if _is_sparse(counted, chosen):
-        return Found(12, f"{why}, only {counted.each:.1f} of an item")
+        return Found(12, f"{why}, only {counted.each:.1f} per item")
     return Found(value, why)
 
 
 def _block(key: str, value: Any) -> Rule:
     """What of a transformer's block gained most where it was measured."""
-    return lambda counted, _: Found(counted.suits(key, value), "gained most where it was measured (docs/recipes.md)")
+    return lambda counted, _: Found(counted.suits(key, value), "the best where it was measured (docs/recipes.md)")
 
 
 def _features(counted, _):
     if counted.telling:
-        return Found(",".join(counted.telling), "what the table of items says that they share")
-    return Found("", "no table of items says what they share")
+        return Found(",".join(counted.telling), "columns of the table of items with values that items share")
+    return Found("", "no table of items has values that items share")
 
 
 def _id_dropout(_, chosen):
     if chosen.get("features") and not chosen.get("features_only"):
-        return Found(0.1, "so that what items share is learned for them all")
-    return Found(0.0, "items have their own vectors alone" if not chosen.get("features") else "items have no vectors")
+        return Found(0.1, "so that the vectors of shared values describe an item even without its own")
+    return Found(
+        0.0,
+        "items have only vectors of their own" if not chosen.get("features") else "items have no vectors of their own",
+    )
 
 
 def _patience(*_):
-    return Found(10, "so many evaluations without a better one end it")
+    return Found(10, "this many evaluations without improvement end the training")
 
 
 #: by the key, in the order in which they are resolved

@@ -127,7 +127,7 @@ class MetricWriter:
         rate = targets / max(now - self.counted, 1e-9)
         self.targets, self.training, self.counted = self.targets + targets, self.training + now - self.counted, now
         left = (now - self.begun) / max(step - self.first, 1) * (self.total - step)
-        text = f"loss {loss:.4f}  {rate:,.0f} targets/s  {clock(left)} left at most  {self.best}"
+        text = f"loss {loss:.4f}  {rate:,.0f} targets/s  at most {clock(left)} left  {self.best}"
         self.bar.update(self.task, completed=step, text=f"{step:,}/{self.total:,}  {text}")
         if not self.console.is_terminal and now - self.spoke > QUIET_SECONDS:
             self.log(f"step {step:,}/{self.total:,}  {text}")

@@ -89,10 +89,10 @@ def _compiled(setup, state, data, begins, end):
 def describe(setup: Setup, needs: Needs) -> str:
     """Memory and number of steps in one line."""
     left = memory.free(_own(setup)[0])
-    of = f" of the {in_words(left)} free" if left else ""
+    of = f", {in_words(left)} free" if left else ""
     return (
-        f"memory a device: {in_words(needs.state)} parameters and optimiser, {in_words(needs.data)} data, "
-        f"{in_words(needs.work)} to work{of}; {setup.total_steps:,} steps in {setup.config.epochs:,} epochs at most"
+        f"memory per device: {in_words(needs.state)} for parameters and optimiser, {in_words(needs.data)} for data, "
+        f"{in_words(needs.work)} to work{of}; {setup.total_steps:,} steps in at most {setup.config.epochs:,} epochs"
     )
 
 

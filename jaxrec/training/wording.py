@@ -30,18 +30,17 @@ def describe(setup: Setup) -> str:
     slots = setup.epoch_steps * batches.rows * width
     shares = data_size(setup.mesh)
     rows = f"{config.batch} lanes" if config.stream == "session-parallel" else f"{batches.rows} rows of {width} slots"
-    of = f", {config.target_types} alone," if config.target_types else ""
+    of = f" ({config.target_types} only)" if config.target_types else ""
     rows += f", {setup.microbatch_rows} at once" if setup.microbatch_rows < setup.padded_rows // shares else ""
-    rows += (
-        f", and {empty} empty so that all devices have as many" if (empty := setup.padded_rows - batches.rows) else ""
-    )
+    if empty := setup.padded_rows - batches.rows:
+        rows += f", {empty} more that are empty so that all devices have equally many"
     item = len(setup.devices) // shares
     split_tables = f", tables of items split over {item}" if item > 1 else ""
     split_tables += f", other parameters over {shares}" if setup.fsdp else ""
     return (
         f"{split.interactions.name}, {len(split.interactions.catalogue.ids):,} items, split {config.split}: "
         f"{splits.in_words(split)}\n"
-        f"{config.model.name}: {targets:,} targets{of} an epoch in {setup.epoch_steps:,} steps "
+        f"{config.model.name}: {targets:,} targets{of} per epoch in {setup.epoch_steps:,} steps "
         f"of {rows}, {shown / slots:.0%} full; "
         f"{len(setup.devices)} {setup.devices[0].platform} device(s){split_tables}"
         + of_length(config, split.interactions)
@@ -67,21 +66,22 @@ def _of_events(config, interactions):
     if not (known := context.known(context.of_log(interactions, topic=config.topic))):
         return ""
     shown = [kind for kind in context.kinds_of(config) if not kind.startswith(context.USER)]
-    weighed = f", and losses count by {config.loss.weight} weights" if config.loss.weight != "none" else ""
+    weighed = f", and the loss has {config.loss.weight} weights" if config.loss.weight != "none" else ""
     named, rest = context.named(config.context), [kind for kind in known if kind not in shown]
     rest = [kind for kind in rest if not (config.baskets and follows_order(kind))]
     words = [WORDS.get(kind, kind) for kind in shown]
-    used = f"the model is shown {', '.join(words) or 'items alone'}{weighed}"
-    more = f"; config.context={','.join([*named, *rest])} shows all" if rest else ""
-    return f"\nof events the log knows {', '.join(known)}: {used}{more}"
+    used = f"the model sees {', '.join(words) or 'items only'}{weighed}"
+    more = f"; config.context={','.join([*named, *rest])} shows it all" if rest else ""
+    return f"\nknown of events: {', '.join(known)}; {used}{more}"
 
 
 def _of_users(config, interactions):
     """A line on what the log knows of users, and what of it is used; empty where nothing is known."""
     if interactions.user_columns is None:
         return ""
-    shown = f"the model is shown {config.user_features}" if config.user_features else "config.user_features shows some"
-    return f"\nof users the log knows {some(interactions.user_columns.about.columns, 30)}: {shown}"
+    unused = "the model sees none of it; config.user_features=COLUMN,... shows some"
+    shown = f"the model sees {config.user_features}" if config.user_features else unused
+    return f"\nknown of users: {some(interactions.user_columns.about.columns, 30)}; {shown}"
 
 
 def drawn(config: Config) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ def estimate(setup: Setup, steps: int, seconds: float, now: int) -> str:
     """The maximum remaining time, estimated from the first steps including their evaluation."""
     each = seconds / steps
     left = each * (setup.total_steps - now)
-    return f"{clock(each * setup.epoch_steps)} an epoch, its evaluation counted in: {clock(left)} more at most"
+    return f"{clock(each * setup.epoch_steps)} per epoch with its evaluation; at most {clock(left)} left"
 
 
 def stopped_early(setup: Setup, loop: dict) -> str:

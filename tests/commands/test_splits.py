@@ -57,8 +57,8 @@ def test_without_validation_the_latest_of_all_sessions_is_tested(clicks, tmp_pat
     events = len(split.test.target)
     shown = capsys.readouterr().out
     assert f", {ITEMS} items, split sessions: " in shown
-    assert f"sequences train, 0 validation and {events} test questions" in shown
-    assert "epoch 2/2  loss" in shown and "nothing validated: the latest checkpoint" in shown
+    assert f"sequences; 0 validation and {events} test questions" in shown
+    assert "epoch 2/2  loss" in shown and "no validation: gru4rec is tested by its latest checkpoint" in shown
     assert f"every next item of the test sessions, whole catalogue, {events} events:" in shown
     assert all(word in shown for word in ("Recall@20", "MRR@20", "transitions"))
     assert [row["epoch"] for row in rows] == [1, 2] and not any("valid" in row for row in rows)
@@ -72,7 +72,7 @@ def test_without_validation_the_latest_of_all_sessions_is_tested(clicks, tmp_pat
     result = evaluated(tmp_path, "--workdir", str(path))
     assert (result["protocol"], result["users"], result["step"]) == ("sessions", events, rows[-1]["step"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "coverage@10" in result["metrics"] and "(nothing validated: the latest)" in shown
+    assert "coverage@10" in result["metrics"] and "(no validation: the latest checkpoint)" in shown
     assert cli.main(["evaluate", "--workdir", str(path), "--split", "valid"]) == 2
     assert "clicks: nothing to rank" in capsys.readouterr().err
     argv = ["train", "--config", "quickstart", "--workdir", str(path), f"--config.dataset={clicks}", *SMALL]

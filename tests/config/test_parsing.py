@@ -248,7 +248,7 @@ def test_row_sparse_updates_are_refused_where_every_row_moves():
     configs.from_dict(sparse)
     with pytest.raises(UserError, match="adamw decays all of them: take adam or adagrad"):
         configs.from_dict(sparse | {"optim": sparse["optim"] | {"name": "adamw"}})
-    with pytest.raises(UserError, match="softmax moves every row of the table"):
+    with pytest.raises(UserError, match="softmax updates every row of the table"):
         configs.from_dict(sparse | {"loss": {"name": "softmax", "negatives": 0}})
 
 

@@ -116,7 +116,7 @@ def test_a_log_of_few_events_of_an_item_trains_a_wide_model_for_fewer_epochs(use
     assert (made.model.dim, made.optim.learning_rate) == (
         (256, 1e-3) if wanted in (12, 30) else (64, made.optim.learning_rate)
     )
-    assert any("only 3.0 of an item" in line for line in why) == (wanted == 12)
+    assert any("only 3.0 per item" in line for line in why) == (wanted == 12)
 
 
 @pytest.mark.parametrize("items", [90, 9_000])
@@ -148,7 +148,7 @@ def test_the_split_of_histories_that_may_be_anonymous_sessions_names_the_other_o
         made, why = resolve(each)
         (said,) = [line for line in why if line.startswith("split=last-item: ")]
         assert made.split == "last-item" and ("--config.split=sessions" in said) == alternative
-        assert ("the users who train are those who will be served" in said) != alternative
+        assert ("the users in training are the ones to be served" in said) != alternative
 
 
 @given(period=st.integers(1, 9), users=st.integers(1, 30))
@@ -159,7 +159,7 @@ def test_items_that_come_again_but_not_at_once_are_scored_after_a_map(period, us
     apart = made.seen == "keep" and period > 1
     assert made.seen == ("keep" if period < 7 else "exclude")
     assert made.model.embedding == ("projected" if apart else "shared")
-    assert any("items come again, but only 0.0% at once" in line for line in why) == apart
+    assert any("items come again, but only 0.0% of them at once" in line for line in why) == apart
     assert resolve(log, **{"model.embedding": "shared"})[0].model.embedding == "shared"
     assert resolve(log, seen="exclude")[0].model.embedding == "shared"
     for name, value in ("hstu", made.model.embedding), ("rg-lru", made.model.embedding), ("gru4rec", "shared"):
@@ -179,7 +179,7 @@ def test_columns_that_group_items_are_features_and_others_are_not():
     described = replace(log, catalogue=Catalogue(log.catalogue.ids, pl.DataFrame(about)))
     made, why = resolve(described)
     assert (made.features, made.id_dropout) == ("genres,text", 0.1)
-    assert "features=genres,text: what the table of items says that they share" in why
+    assert "features=genres,text: columns of the table of items with values that items share" in why
     assert (resolve(log)[0].features, resolve(log)[0].id_dropout) == ("", 0.0)
     assert (resolve(described, features="")[0].features, resolve(described, features="")[0].id_dropout) == ("", 0.0)
     assert resolve(described, features="sold")[0].id_dropout == 0.1

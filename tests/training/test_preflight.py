@@ -49,7 +49,7 @@ def test_what_a_training_takes_is_what_its_arrays_and_its_program_take(changes):
     assert needs.data == size((data, setup.sampler_tables))
     assert needs.work > size(state.params)  # the gradients at least
     said = preflight.describe(setup, needs)
-    assert "MiB parameters and optimiser" in said and f"{setup.total_steps:,} steps in 3 epochs" in said
+    assert "MiB for parameters and optimiser" in said and f"{setup.total_steps:,} steps in at most 3 epochs" in said
 
 
 @pytest.mark.parametrize(("dim", "ahead"), some([(12, False), (13, True)], (13, True)))

@@ -36,7 +36,7 @@ def prepare(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int
         if advised := splits.advice(log.interactions):
             say(advised)
         seconds = time.monotonic() - begun
-        say(f"{arguments.output}: written, {len(log.interactions.items):,} rows in {seconds:.1f} s")
+        say(f"{arguments.output}: {len(log.interactions.items):,} rows written in {seconds:.1f} s")
         say(f"train on it: --config.dataset={arguments.output}")
     except BrokenPipeError:
         what = "is written all the same" if log is not None else "is not written: run the same command again"

@@ -267,8 +267,8 @@ def advice(interactions: Interactions) -> str | None:
     if not many_repeat(repeats, questions):
         return None
     return (
-        f"last items: {repeats_in_words(repeats, questions)}: if such an item is a right answer, train with "
-        "--config.seen=keep, else it is never recommended, and see `full, seen kept` for how good a model is"
+        f"last items: {repeats_in_words(repeats, questions)}: if such an item may be recommended, train with "
+        "--config.seen=keep, since otherwise it never is, and judge models by `full, seen kept`"
     )
 
 

@@ -137,14 +137,13 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
         table.add_row(printable(step.name, 60), *counts, removed)
     console.print(table)
     length, times = told["length"], told["times"]
+    short = f"{told['short_users']:,} users with fewer than three rows, used for training only"
+    repeats = f"{told['repeats']:,} rows repeat an item of the same user, {told['repeats_at_once']:,} the row before"
     lines = [
         ("length", ", ".join(f"{name} {value:.0f}" for name, value in length.items() if name != "mean")),
-        ("", f"mean {length['mean']:.1f}; {told['short_users']:,} users with fewer than three rows only train"),
+        ("", f"mean {length['mean']:.1f}; {short}"),
         ("density", f"{told['density']:.3%}"),
-        (
-            "repeats",
-            f"{told['repeats']:,} rows have an item that the user had before, {told['repeats_at_once']:,} at once",
-        ),
+        ("repeats", repeats),
     ]
     if told["duplicates"]:
         words = f"{told['duplicates']:,} of them at the same time: duplicate rows? They were kept"
@@ -162,7 +161,8 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
     else:
         lines.append(("times", f"{times['first']} to {times['last']} UTC, {times['days']:,.1f} days"))
     if told["tied"]:
-        tied = f"{told['tied']:.0%} of the rows have the time of the row before: their order is the file's"
+        share = "under 1%" if told["tied"] < 0.01 else f"{told['tied']:.0%}"
+        tied = f"{share} of the rows have the same time as the row before: these keep the order of the file"
         lines.append(("", tied))
     lines += [(f"split={name}", words) for name, words in splits.items()]
     for name, words in lines:

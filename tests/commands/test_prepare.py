@@ -119,7 +119,7 @@ def test_memory_changes_nothing(run, tmp_path, monkeypatch):
     _, meta, said = run(*flags)
     monkeypatch.setattr(maps, "ROWS", 20)
     data, again, repeated = run(*flags, "--memory", "1GiB")
-    untimed = lambda said: [line.partition(" rows in ")[0] for line in said.splitlines()]
+    untimed = lambda said: [line.partition(" rows written in ")[0] for line in said.splitlines()]
     assert (again, untimed(repeated)) == (meta, untimed(said))
     prepared.verify(data)
     assert "--memory lots: no amount of memory" in run("--memory", "lots", status=2)

@@ -86,7 +86,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
         **{name: getattr(arguments, name) for name in names},
     )
     summary.show(summary.facts(found), steps, {}, console)
-    say(f"{arguments.output}: written, {len(found.items):,} rows in {time.monotonic() - begun:.1f} s")
+    say(f"{arguments.output}: {len(found.items):,} rows written in {time.monotonic() - begun:.1f} s")
     say(f"train on it: --config.dataset={arguments.output}")
 
 

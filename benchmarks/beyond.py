@@ -83,14 +83,14 @@ def prepared(name, large):
     told = []
     for kind, each in large["formats"].items():
         cost = lambda which: f"{each[which]['seconds']:.0f} s, {each[which]['peak_gib']:.2f} GiB"  # noqa: B023
-        also = {"plain": "without `--memory`", "duckdb": "DuckDB's sort of the file alone, with as much memory"}
-        also["polars"] = "polars' streaming sort of it"
+        also = {"plain": "without `--memory`", "duckdb": "DuckDB (only sorting the file, with as much memory)"}
+        also["polars"] = "polars (only sorting it, streaming)"
         beside = "".join(f"; {words} {cost(which)}" for which, words in also.items() if which in each)
         told.append(f"{kind} {cost('memory')}{beside}")
     rows = f"{large['rows'] / 1e6:.0f} million rows"
     return (
-        f"[{rows} by `prepare --memory {large['memory']}`](benchmarks/results/{name}.json), on a machine with "
-        f"other work: {'. '.join(told)}."
+        f"[{rows} by `prepare --memory {large['memory']}`](benchmarks/results/{name}.json), on a machine that "
+        f"did other work too: {'. '.join(told)}."
     )
 
 
@@ -99,10 +99,10 @@ def trained(large):
     host, device = large["host"], large["device"]
     low, high = large["of_turns"]
     return (
-        f"[Training](benchmarks/results/large_train.json) from a folder of {large['rows'] / 1e6:.0f} million rows, "
+        f"[Training](benchmarks/results/large_train.json) from a folder of {large['rows'] / 1e6:.0f} million rows "
         f"on this CPU: `feed=host` takes {host['anonymous_gib']:.1f} GiB beside mapped pages (`feed=device` "
         f"{device['anonymous_gib']:.1f}), at {large['host_over_device']:.2f} times the rate "
-        f"({low:.2f} to {high:.2f} by turns). [By size](benchmarks/results/large_train.png)."
+        f"({low:.2f} to {high:.2f} in single turns). [By size](benchmarks/results/large_train.png)."
     )
 
 
@@ -114,11 +114,11 @@ def together(results):
 
 def _apart(result):
     yield (
-        "[2 and 4 processes](../benchmarks/results/processes.json) against one with as many devices, three epochs of "
-        f"ml-100k, on {result['machine']} (`python -m benchmarks.processes`, "
-        "[drawn](../benchmarks/results/processes.png)):\n"
+        "[2 and 4 processes](../benchmarks/results/processes.json), compared with one that has as many "
+        f"devices: three epochs of ml-100k, on {result['machine']} (`python -m benchmarks.processes`, "
+        "[plot](../benchmarks/results/processes.png)):\n"
     )
-    yield "| processes | losses apart, relative | validation, at most | test | params of the last checkpoint |"
+    yield "| processes | largest relative difference of losses | validation | test | last params |"
     yield "|---|---|---|---|---|"
     for number, row in result["rows"].items():
         cells = [
@@ -131,27 +131,26 @@ def _killed(result):
     kills, apart = result["kills"], result["apart"]
     longest = max(row["others_ended_after_seconds"] for row in kills if row["had_met"])
     early = sum(row["processes"] > 1 and not row["had_met"] for row in kills)
-    early = f" (but for {early}, whose processes had not met yet and waited their 5 minutes)" if early else ""
+    early = f" (except in {early}, whose processes had not met yet and waited for 5 minutes)" if early else ""
     lost = f"WRONG: {', '.join(result['wrong'])}" if result["wrong"] else "nothing saved was lost"
     yield (
-        f"[{len(kills)} jobs](../benchmarks/results/kills.json) of 1, 2 and 4 processes by turns were ended by SIGKILL "
-        f"to one of them, at random moments (`python -m benchmarks.kills`, "
-        f"[drawn](../benchmarks/results/kills.png)): {lost}, each job went on from the newest "
-        f"checkpoint, and the others of a job ended within {longest:.1f} s{early}. In the end losses are within "
-        f"{apart['loss']:.1e} of those of one process that nobody killed, relatively, and the metrics of the test "
-        + (f"within {apart['test']:.1e}." if apart["test"] else "are the same.")
+        f"In [{len(kills)} jobs](../benchmarks/results/kills.json) of 1, 2 or 4 processes, one process was killed by "
+        f"SIGKILL at a random moment (`python -m benchmarks.kills`, [plot](../benchmarks/results/kills.png)): {lost}, "
+        f"each job resumed from the newest checkpoint, and the other processes of a job ended within {longest:.1f} s"
+        f"{early}. In the end, losses differ from those of one process that was not killed by {apart['loss']:.1e} at "
+        "most, relatively, and the test metrics " + (f"by {apart['test']:.1e}." if apart["test"] else "are the same.")
     )
 
 
 def _read(result):
     yield (
-        f"[What each reads](../benchmarks/results/reads.json) of a folder of {result['events'] / 1e6:.0f} million "
-        f"events ({result['items_mib']:.0f} MiB of items) with `feed=host`, in the same {result['steps']} steps of a "
-        "training on four devices (`python -m benchmarks.reads`, [drawn](../benchmarks/results/reads.png)); and what "
-        "it holds of the log of "
-        f"{result['users'] / 1e6:.1f} million users before the first step, beside the pages of files:\n"
+        f"[What each process reads](../benchmarks/results/reads.json) of a folder of {result['events'] / 1e6:.0f} "
+        f"million events ({result['items_mib']:.0f} MiB of items) with `feed=host`, in the same {result['steps']} "
+        "steps of a training on four devices, and how much of the log of "
+        f"{result['users'] / 1e6:.1f} million users it holds in memory before the first step, mapped pages aside "
+        "(`python -m benchmarks.reads`, [plot](../benchmarks/results/reads.png)):\n"
     )
-    yield "| processes | events gathered by each | pages of the file asked for by each | held by each |"
+    yield "| processes | events that each gathers | pages of the file that each reads | held by each |"
     yield "|---|---|---|---|"
     for number, rows in result["rows"].items():
         units = {"events": "", "pages_mib": " MiB", "held_mib": " MiB"}
@@ -166,7 +165,7 @@ def _read(result):
 def stocking(result):
     """The 99th percentile of a service's answers with and without items that come and go."""
     rows = [
-        "| items | requests, changes a second | 99th percentile before, ms | while items come and go | after |",
+        "| items | requests, changes per second | p99 before, ms | while items come and go | after |",
         "|---|---|---|---|---|",
     ]
     for items, row in result["rows"].items():
@@ -181,9 +180,9 @@ def stocking(result):
 
 def states(result):
     """One request of a recurrent model, with a kept state and without."""
-    ways = {"whole": "from the whole history", "kept": "by a kept state", "begun": "with a state to keep"}
+    ways = {"whole": "from the whole history", "kept": "from a kept state", "begun": "and keeping the state"}
     lines = [
-        f"Of recurrent models, on {result['machine']}, p50 / p99 in ms:",
+        f"Recurrent models, on {result['machine']}, p50 / p99 in ms:",
         "",
         f"| one request, history of {result['history']} items | {' | '.join(ways.values())} |",
         "|---" * (1 + len(ways)) + "|",
@@ -198,16 +197,16 @@ def several(result):
     """The service by several processes under load."""
     alone = f"{result['alone_milliseconds']['engine, k 10']['p50']:.1f}"
     lines = [
-        f"Of the service by {result['workers']} processes, on {result['machine']} (the engine alone takes {alone} ms):",
+        f"The service with {result['workers']} processes, on {result['machine']} (the engine alone: {alone} ms):",
         "",
-        f"| HTTP, {result['items']:,} items, requests a second | p50, ms | p99, ms | not answered |",
+        f"| HTTP, {result['items']:,} items, requests per second | p50, ms | p99, ms | not answered |",
         "|---|---|---|---|",
     ]
     for row in result["loads"]:
         lost = 1 - row["statuses"].get("200", 0) / sum(row["statuses"].values())
         at = row["milliseconds"]
         lines.append(f"| {row['rate']} | {at['p50']:.1f} | {at['p99']:.1f} | {lost:.1%} |")
-    return "\n".join([*lines, "", f"At most it answers {result['saturated_a_second']:.0f} a second."])
+    return "\n".join([*lines, "", f"It answers at most {result['saturated_a_second']:.0f} requests per second."])
 
 
 def everything(result):
@@ -226,15 +225,15 @@ def everything(result):
     least = [of_engine("product", key) for key in ("engine_milliseconds", "engine_at_rate_milliseconds")]
     both = lambda cell: " | ".join(map(cell, ("ids", "everything")))
     rows = [
-        f"| on {result['machine']} | ids alone | everything |",
+        f"| on {result['machine']} | ids only | everything |",
         "|---|---|---|",
         f"| training on {rate['data']}, relative rate (95%) | 1 | {rate['ratio']:.2f} ({low:.2f} to {high:.2f}) |",
         f"| an answer from Python, {result['items']:,} items, p50 / p99, ms | {both(of_engine)} |",
-        f"| the same at 100 a second, with pauses between | {both(at_rate)} |",
-        f"| the same over HTTP at 100 requests a second | {both(over_http)} |",
+        f"| the same at 100 per second, with pauses between | {both(at_rate)} |",
+        f"| the same over HTTP at 100 requests per second | {both(over_http)} |",
         "",
-        f"A core that rested is slow to begin again: the scores of {result['items']:,} items as one product of numpy "
-        f"take {least[0]} ms one after the other, {least[1]} at 100 a second.",
+        f"A core is slow just after a pause: the scores of {result['items']:,} items as one NumPy product take "
+        f"{least[0]} ms one after the other, and {least[1]} ms at 100 per second.",
     ]
     return "\n".join(rows) + "\n"
 
@@ -247,12 +246,12 @@ def millions(result):
         f"training on {result['log']['events'] / 1e6:.0f} million events "
         f"([measured](../benchmarks/results/millions.json) by `python -m benchmarks.millions`):",
         "",
-        "| parts that are read | recall@100 | p50, ms | p99, ms |",
+        "| parts of the index that are read | recall@100 | p50, ms | p99, ms |",
         "|---|---|---|---|",
     ]
     for read, row in served["curve"].items():
         at = row["milliseconds"]
-        own = " (so many are)" if int(read) == served["read"] else ""
+        own = " (the default)" if int(read) == served["read"] else ""
         lines.append(f"| {read}{own} | {row['recall@100']:.4f} | {at['p50']:.1f} | {at['p99']:.1f} |")
     exact, changed = served["exact"], served["changed"]
     cost = [f"{row['ratio']:.2f} times at {int(items):,}" for items, row in step.items()][1:]
@@ -260,10 +259,10 @@ def millions(result):
     lines += [
         f"| exact answers | | {exact['p50']:.0f} | {exact['p99']:.0f} |",
         "",
-        f"The index is built in {served['build_seconds'] / 60:.1f} minutes. After {changed['added']:,} items were "
-        f"added and {changed['retired']:,} retired beside it, an answer takes {at['p50']:.1f} ms (p99 "
-        f"{at['p99']:.1f}); one more takes {changed['seconds_of_one']:.1f} s. A step "
-        f"with 512 shared negatives and row-sparse updates costs, of that at 10,000 items, {', '.join(cost)}; training "
-        f"and all of this took {served['gib']:.1f} GiB at most. [By size](../benchmarks/results/millions.png).",
+        f"Building the index takes {served['build_seconds'] / 60:.1f} minutes. With {changed['added']:,} items added "
+        f"and {changed['retired']:,} retired since, an answer takes {at['p50']:.1f} ms (p99 {at['p99']:.1f}), and "
+        f"adding one more item {changed['seconds_of_one']:.1f} s. A step with 512 shared negatives and row-sparse "
+        f"updates costs {', '.join(cost)}, relative to 10,000 items. Training and all of this took at most "
+        f"{served['gib']:.1f} GiB. [By size](../benchmarks/results/millions.png).",
     ]
     return "\n".join(lines) + "\n"

@@ -70,7 +70,7 @@ def floors(result):
         rows.append(
             f"| {baseline}, {data} | {hr:.4f} / {ndcg:.4f} | {row['expected'][0]:.4f} / {row['expected'][1]:.4f} |"
         )
-    why = "Where ours is lower, items equal in count and popularity tie with the target: here a tie counts against."
+    why = "Where ours is lower, items of equal count and popularity tie with the target, and ties count against it."
     return "\n".join([*rows, "", why])
 
 
@@ -95,7 +95,7 @@ def speed(result, other):
     rows = [
         f"On {result['machine']}, medians of {result['rounds']} turns of {result['seconds']:g} s, ours / the peer's:",
         "",
-        "| task | peer | real targets/s | an epoch, s | of the limit | peak GiB |"
+        "| task | peer | real targets/s | s per epoch | of the limit | peak GiB |"
         + "".join(f" times as fast{allocator} |" for allocator in given),
         "|---|---|---|---|---|---|" + "---|" * len(given),
     ]
@@ -126,7 +126,7 @@ def compared(result):
     seeds = f"{result['seeds']} seed{'s' * (result['seeds'] > 1)}"
     data = DATA.get(result["data"], result["data"])
     rows = [
-        f"By one protocol, trained for it on {result['machine']}:",
+        f"Trained for this comparison, and evaluated by one protocol, on {result['machine']}:",
         "",
         f"| {data}, test, full, {seeds} | HR@10 | NDCG@10 (95%) | MRR | parameters | minutes | targets/s |",
         "|---|---|---|---|---|---|---|",
@@ -143,7 +143,7 @@ def compared(result):
         low, high = versus["ci95"]
         rows += [
             "",
-            f"{first} minus {second}, the same users: {versus['ndcg@10']:.4f} of NDCG@10 ({low:.4f} to {high:.4f})",
+            f"{first} minus {second}, on the same users: NDCG@10 {versus['ndcg@10']:.4f} ({low:.4f} to {high:.4f})",
         ]
         rows[-1] += f", p = {versus['p']:.4f}."
     return "\n".join(rows)
@@ -153,16 +153,16 @@ def latency(engine, service):
     """One request at a time from Python, then many over HTTP."""
     lines = []
     if engine:
-        lines += [f"Of answers, on {engine['machine']}:", ""]
+        lines += [f"Answers from Python, on {engine['machine']}:", ""]
         lines += ["| one request, history of 100 items | p50, ms | p99, ms |", "|---|---|---|"]
         for items, found in engine["milliseconds"].items():
             lines += [f"| {items}, {label} | {row['p50']:.2f} | {row['p99']:.2f} |" for label, row in found.items()]
-        lines += ["", f"At a million items recall@100 of the approximate answers is {engine['recall@100']:.4f}.", ""]
+        lines += ["", f"With a million items, recall@100 of the approximate answers is {engine['recall@100']:.4f}.", ""]
     if service:
         lines += [
-            f"Of the service, on {service['machine']}:",
+            f"Answers of the service, on {service['machine']}:",
             "",
-            "| HTTP, 54,000 items, requests a second | p50, ms | p99, ms | not answered |",
+            "| HTTP, 54,000 items, requests per second | p50, ms | p99, ms | not answered |",
             "|---|---|---|---|",
         ]
         for row in service["loads"]:
@@ -171,18 +171,21 @@ def latency(engine, service):
                 f"| {row['rate']} | {row['milliseconds']['p50']:.1f} | {row['milliseconds']['p99']:.1f} | {lost:.1%} |"
             )
         over, after = (each[-1] for each in zip(*(each.values() for each in service["overload"]), strict=True))
-        lines += ["", f"Under {over['rate']:.0f} a second it answers {over['answered_a_second']:.0f}, the rest by 503;"]
-        lines.append(f"just after, at {after['rate']:.0f} a second, p99 is {after['milliseconds']['p99']:.1f} ms.")
+        lines += [
+            "",
+            f"At {over['rate']:.0f} per second it answers {over['answered_a_second']:.0f}, others with 503;",
+        ]
+        lines.append(f"just after, at {after['rate']:.0f} per second, p99 is {after['milliseconds']['p99']:.1f} ms.")
         if hours := service.get("soak"):
             done, asked = hours["statuses"].get("200", 0), sum(hours["statuses"].values())
             lines.append(
-                f"In {hours['seconds'] / 60:.0f} minutes at {hours['rate']:.0f} a second, a new checkpoint every 20 s, "
-                f"{done:,} of {asked:,} requests are answered (p99 {hours['milliseconds']['p99']:.0f} ms), "
-                f"{hours['taken']} of {hours['checkpoints']} checkpoints taken."
+                f"In {hours['seconds'] / 60:.0f} minutes at {hours['rate']:.0f} per second, a new checkpoint every "
+                f"20 s, {done:,} of {asked:,} requests were answered (p99 {hours['milliseconds']['p99']:.0f} ms), "
+                f"{hours['taken']} of {hours['checkpoints']} checkpoints were loaded."
             )
         if killed := service.get("kills"):
             lines.append(
-                f"Of {killed['acknowledged']:,} acknowledged events {killed['kills']} kills -9 lose {killed['lost']}."
+                f"{killed['kills']} SIGKILLs lost {killed['lost']} of {killed['acknowledged']:,} acknowledged events."
             )
     return "\n".join(lines)
 
@@ -197,18 +200,18 @@ def robustness(results):
             say(
                 whole,
                 f"[{whole['config']}](benchmarks/results/{name}.json), {whole['epochs']:.0f} epochs: "
-                f"train.py takes {whole['seconds']:,.0f} s, evaluations and all; NDCG@10 on test: {ndcg}.",
+                f"train.py takes {whole['seconds']:,.0f} s, evaluations included; NDCG@10 on test: {ndcg}.",
             )
     if starting := results.get("starting"):
         until = {case: starting["now"][case]["step"]["seconds"] for case in ("cold", "seed", "warm")}
         say(
             starting,
-            f"[To the first step](benchmarks/results/starting.json) of {starting['config']}: train.py takes "
-            f"{until['warm']:.1f} s, {until['seed']:.1f} s of another seed, and {until['cold']:.1f} s the first time, "
+            f"[The first step](benchmarks/results/starting.json) of {starting['config']} ends {until['warm']:.1f} s "
+            f"after train.py starts, {until['seed']:.1f} s with another seed, {until['cold']:.1f} s the first time, "
             "when the program is compiled.",
         )
     if kills := results.get("resume"):
-        same = "parameters, optimiser state and metrics (but for their seconds) bit-identical"
+        same = "after resuming, parameters, optimiser state and metrics (except times) are bit-identical"
         same = same if kills["identical"] else "DIFFERENT"
         names = {
             "kill": "SIGKILL",
@@ -218,13 +221,14 @@ def robustness(results):
             "locked": "a lock",
         }
         ways = ", ".join(names[way] for way in kills.get("ways", ["kill"]))
-        say(kills, f"[Ended](benchmarks/results/resume.json) by {ways} at {kills['kills']} random moments: {same}.")
+        times = f"{kills['kills']} times at random moments, by {ways}"
+        say(kills, f"[Interrupted](benchmarks/results/resume.json) {times}: {same}.")
     if devices := results.get("simulated_devices"):
         worst = max(row["largest_difference_of_a_loss"] for row in devices["rows"].values())
         say(
             devices,
             "[1, 2, 4 and 8 simulated devices](benchmarks/results/simulated_devices.json), by pmap and by shard_map: "
-            f"over {devices['steps']} steps with dropout and negatives no loss differs by more than {worst:.1e}.",
+            f"over {devices['steps']} steps with dropout and negatives, no loss differs by more than {worst:.1e}.",
         )
     if prepared := results.get("prepare"):
         cost = {

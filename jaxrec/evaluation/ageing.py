@@ -1,4 +1,4 @@
-"""Measures how models age, by the ranks of models trained at different times on the questions of later tests."""
+"""Measures how models age, from the ranks that models trained at different times give the questions of later tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ class Ages:
     days: float  #: length of a test
     folds: int  #: number of tests
     ranks: dict[int, np.ndarray]  #: {fold before which it was trained: [S, Q], a row per seed}; MISS if it can't answer
-    answered: dict[int, np.ndarray]  #: {fold: [Q] bool}, which questions that training can answer
+    answered: dict[int, np.ndarray]  #: {fold: [Q] bool}, which questions the training before that fold can answer
 
     def result(self) -> dict[str, Any]:
         """Returns plain values: `cells` per training and test, `ages`, and `policies` of retraining."""
         return {"cells": self.cells(), "ages": self.ages(), "policies": self.policies()}
 
     def cells(self) -> list[dict[str, Any]]:
-        """Returns, per training and later test, the age at the test's begin, and metrics of all and answered questions.
+        """Returns a cell per training and later test: the model's age when the test begins, and its metrics.
 
-        A question is unanswered if its target, or all of its history, was not in training. It counts as a miss in
-        `metrics`, and is left out in `answered`.
+        `metrics` covers all questions, `answered` only the answered ones. A question is unanswered if its target, or
+        its whole history, was not in training; it counts as a miss in `metrics`.
         """
         found = []
         for trained, ranks in self.ranks.items():
@@ -49,10 +49,10 @@ class Ages:
         return found
 
     def ages(self) -> list[dict[str, Any]]:
-        """Returns, by age, the means over the tests of models of that age, compared with fresh models.
+        """Returns a row per model age: the means over its tests, compared with fresh models.
 
-        `fresh` has the metrics of models trained just before the tests, and `difference` the mean difference to them
-        with its interval; both are over the tests that have a fresh model.
+        `fresh` has the metrics of models trained just before the tests, and `difference` the mean difference from them
+        with its interval. Both cover only the tests that have a fresh model.
         """
         found = []
         for age in range(self.folds):
@@ -69,10 +69,10 @@ class Ages:
         return found
 
     def policies(self) -> list[dict[str, Any]]:
-        """Returns, by retraining interval, the means over all tests, each answered by the newest model.
+        """Returns a row per retraining interval: the means over all tests, each answered by the newest model.
 
-        Among intervals with the same number of trainings, only the shortest is included. `difference` is to the
-        shortest interval of all.
+        Among intervals with the same number of trainings, only the shortest is included. `difference` is the
+        difference from the shortest interval of all.
         """
         trained = sorted(self.ranks)
         every = trained[1] - trained[0] if len(trained) > 1 else self.folds
@@ -86,12 +86,12 @@ class Ages:
         return list(found.values())
 
     def beside(self, other: "Ages") -> dict[str, Any]:
-        """Compares trainings with others that were made before the same tests, and begin with the same first one.
+        """Compares these trainings with others that were made before the same tests and share the first training.
 
         Returns:
-            The means over the tests after the second training, each answered by the newest model: `tests`, their
-            number, `metrics` and `ci95`; `fresh` has the metrics of the others, and `difference` the mean difference to
-            them with its interval. Empty if there is one training.
+            The means over the tests after the second training, each answered by the newest model: `tests` is their
+            number, `metrics` and `ci95` are of these trainings, `fresh` has the metrics of the others, and `difference`
+            the mean difference from them with its interval. Empty if there is only one training.
         """
         trained = sorted(self.ranks)
         if len(trained) < 2:
@@ -107,7 +107,10 @@ class Ages:
         return {trained: gains(ranks) for trained, ranks in self.ranks.items()}
 
     def _of(self, trained_of: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the gains [3, Q] by the given training of each test, and which questions these are [Q bool]."""
+        """Returns the gains of the questions of some tests, [3, n], and which questions these are, [Q] bool.
+
+        trained_of: {test: the training that answers it}.
+        """
         values = np.zeros((len(SHOWN), len(self.asked.fold)))
         asked = np.zeros(len(self.asked.fold), bool)
         for fold, trained in trained_of.items():
@@ -123,7 +126,7 @@ class Ages:
         return {"metrics": means, "ci95": self._intervals(values, asked)}
 
     def _against(self, first, second, other=None):
-        """Returns the metrics of the models to compare with, of other Ages if given, and the difference of BY."""
+        """Returns the metrics of the `second` models (of `other` if given), and the difference of the `first` in BY."""
         (ours, asked), (theirs, _) = self._of(first), (other or self)._of(second)
         weights = self._weights(asked)
         mean = lambda values: (values @ weights / weights.sum()).tolist()
@@ -143,13 +146,13 @@ class Ages:
 
 
 def _means(ranks: np.ndarray) -> dict[str, float]:
-    """Returns the metrics, averaged over seeds. [S, Q]"""
+    """Returns the metrics of ranks [S, Q], averaged over seeds."""
     each = [metrics(one) for one in ranks]
     return {name: float(np.mean([found[name] for found in each])) for name in each[0]}
 
 
 def spread(ranks: Sequence[int] | np.ndarray, can: np.ndarray) -> np.ndarray:
-    """Returns the ranks of all questions from those of the answered ones; MISS for the others.
+    """Expands the ranks of the answered questions to all questions, with MISS for the others.
 
     >>> spread([3, 1], np.array([True, False, True])).tolist() == [3, MISS, 1]
     True

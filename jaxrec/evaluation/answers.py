@@ -25,7 +25,7 @@ class Answers:
     part: str  #: "test" or "valid"
     questions: Questions
     ranks: dict[str, np.ndarray]  #: {protocol: [Q]}, the main one first
-    best: Callable[[str, int], np.ndarray]  #: (protocol over the whole catalogue, k) -> [Q, k] int32; 0 is none
+    best: Callable[[str, int], np.ndarray]  #: (protocol over the whole catalogue, k) -> [Q, k] int32; 0 is padding
     begun: float  #: start time, by time.monotonic
     step: int | None = None  #: step of the checkpoint
     reach: int | None = None  #: length of lists; metrics beyond it are unknown
@@ -34,7 +34,7 @@ class Answers:
     apart: bool = False  #: whether to measure cold targets separately, if there are any
 
     def result(self, k: int | None = None) -> dict[str, Any]:
-        """Returns the dictionary of `results.result`; with k, see `beyond.depth`, also `beyond_accuracy`.
+        """Returns the dictionary of `results.result`, and if k is given (see `beyond.depth`) also `beyond_accuracy`.
 
         Raises:
             UserError: if the catalogue has fewer than k items.
@@ -67,7 +67,7 @@ class Answers:
 
     @property
     def frame(self) -> Callable[[], pl.DataFrame]:
-        """A function that returns `segments.frame` of the main protocol's ranks; it holds no model."""
+        """A function that returns `segments.frame` for the main protocol's ranks. It keeps no reference to a model."""
         return partial(segments.frame, self.split, self.questions, next(iter(self.ranks.values())), self.topic)
 
     def _beyond(self, lists, ranks):

@@ -1,4 +1,4 @@
-"""Baselines: counting scorers, and neighbours and matrix factorisation by the library implicit."""
+"""Baselines: counting scorers, and neighbours and matrix factorisation with the library implicit."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,7 +20,7 @@ from jaxrec.system.hushed import HUSHED
 
 
 class Baseline(NamedTuple):
-    """A scorer with its fitting and its queries."""
+    """A scorer, with the functions that fit it and make its queries."""
 
     scorer: Scorer
     fit: Callable  #: (split) -> fitted values, on the host
@@ -43,7 +43,7 @@ def _count_items(split):
 
 
 def _popularity(split):
-    """Returns each item's place in the order of its counts as a training target, then of all its counts. [V]"""
+    """Returns the dense rank of each item, by its count as a training target, then by its count in training. [V]"""
     counts = training_counts(split)
     return np.unique(target_counts(split) * (counts.max(initial=0) + 1) + counts, return_inverse=True)[1]
 
@@ -55,13 +55,13 @@ def _no_query(_learnt, split, questions):
 class Transitions(NamedTuple):
     """Item transitions in training: row v - 1 has the items that follow item v, in ascending order.
 
-    A score is a small exact integer: the rank of (transition count, popularity) among all pairs; or, where baskets
-    follow baskets, the number of transitions from any item of the last one, and then the popularity.
+    A score is a small exact integer: the rank of (transition count, popularity) among all pairs. For baskets, it orders
+    items by the number of transitions from any item of the last basket, then by popularity.
     """
 
     offsets: Any  #: [V + 1] int32
     items: Any  #: [E + 1] int32
-    gains: Any  #: [E + 1] int32, by how much the score of an item that follows is above its score in `rest`
+    gains: Any  #: [E + 1] int32, the score of an item that follows, minus its score in `rest`
     rest: Any  #: [V] int32, score of an item that never follows
     slots: Any  #: [W] int32, 0, 1, ... W - 1; W is the length of the longest row
 
@@ -84,13 +84,13 @@ def _count_transitions(split):
             f"{split.interactions.name}: transitions has {len(pairs):,} pairs of items, nearly 2^31 or more: leave it "
             "out of the baselines"
         )
-    # a final entry without an owner, so that the arrays are not empty
+    # an extra entry that belongs to no item, so that the arrays are never empty
     ended = lambda values: np.append(values, 0).astype(np.int32)
     return Transitions(offsets.astype(np.int32), ended(following), ended(gains), rest.astype(np.int32), slots)
 
 
 def _pairs(split, total):
-    """Returns item * total + the item after it, ascending, and how often they are so in training."""
+    """Returns the distinct transitions in training, as item * total + next item, ascending, and the count of each."""
     items, may = split.interactions.items, event_types.targets(split.interactions)
     stop = np.maximum(split.stop - 1, split.start)
     ends = np.append(0, np.cumsum(stop - split.start))
@@ -104,14 +104,14 @@ def _pairs(split, total):
 
 
 def _counted(values):
-    """As np.unique of values with their counts, in the memory of the values, which are sorted."""
+    """Returns the distinct values and their counts, as np.unique does; sorts the values in place to save memory."""
     values.sort()
     starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else np.zeros(0, np.int64)
     return values[starts], np.diff(starts, append=len(values))
 
 
 def _basket_pairs(split, total):
-    """As `_pairs`, of each item of a basket with each of the basket after it."""
+    """As `_pairs`, but pairs each item of a basket with each item of the next basket."""
     from scipy.sparse import csr_matrix
 
     begin = baskets.of_log(split.interactions)
@@ -126,15 +126,18 @@ def _basket_pairs(split, total):
 
 
 def _summed(split, levels, counts):
-    """Returns (`rest`, `gains`) of Transitions whose gains are summed: whole counts, and below them the popularity."""
+    """Returns (`rest`, `gains`) for Transitions whose gains are summed: counts, with popularity in the bits below."""
     longest = np.unique(baskets.of_log(split.interactions), return_counts=True)[1].max(initial=1)
     room = max(31 - (int(counts.max(initial=0)) * int(longest)).bit_length(), 0)
-    over = max(int(levels.max(initial=0)).bit_length() - room, 0)  # bits of the popularity that have no room
+    over = max(int(levels.max(initial=0)).bit_length() - room, 0)  # low bits of the popularity that don't fit
     return levels >> over, counts << min(room, int(levels.max(initial=0)).bit_length())
 
 
 def _place(params, last, items):
-    """Returns where items are in the row of item `last`, or would be, and where it ends; the row of item 0 is empty."""
+    """Returns where items are, or would be inserted, in the row of item `last`, and where the row ends.
+
+    Item 0 has an empty row.
+    """
     begin, end = jnp.where(last > 0, params.offsets[last - 1], params.offsets[last]), params.offsets[last]
 
     def halve(_, bounds):
@@ -148,7 +151,7 @@ def _place(params, last, items):
 
 
 def _transitions_chunk(params, last, start, size):
-    last_L, slots_W = jnp.atleast_1d(last), params.slots[:size]  # a row has no more items in the chunk
+    last_L, slots_W = jnp.atleast_1d(last), params.slots[:size]  # a row has at most `size` items in the chunk
 
     def add(at, scores):
         begin, end = _place(params, last_L[at], start + 1)
@@ -172,13 +175,13 @@ def _transitions_at(params, last, items_C):
 
 NEIGHBOURS = 100  # per item
 FACTORS = 64
-NEWEST = 1000  # history items whose neighbours are summed
+NEWEST = 1000  # number of newest history items whose neighbours are summed
 
 
 class Neighbours(NamedTuple):
     """The nearest neighbours of each item, [V + 1, K]; row 0 is empty."""
 
-    items: Any  #: int32; 0 is none
+    items: Any  #: int32; 0 is padding
     weights: Any  #: float32
 
 
@@ -204,7 +207,7 @@ def _matrix(split, start, stop):
 def _fit_neighbours(split):
     """Fits item neighbours by cosine similarity of their training users (Sarwar et al. 2001)."""
     model = _library().nearest_neighbours.CosineRecommender(K=NEIGHBOURS + 1)
-    with HUSHED:  # the library's warning about its own matrix
+    with HUSHED:  # the library warns about its own matrix
         model.fit(_matrix(split, split.start, split.stop), show_progress=False)
     similar = model.similarity.tocsr()  # pyright: ignore[reportOptionalMemberAccess] it is set by fit
     similar.setdiag(0)
@@ -250,7 +253,7 @@ def _fit_bpr(split):
 def _place_bpr(model, split, questions):
     trained = (split.stop > split.start)[questions.source]
     if not trained.all():
-        raise UserError("bpr has no vector for those that did not train: take als, or a split whose users all train")
+        raise UserError("bpr has no vector for users without training events: use als, or a split where all have some")
     return model.user_factors[questions.source]
 
 
@@ -272,13 +275,13 @@ BASELINES = COUNTED | {
 
 
 def scored(name: str, split: Split, questions: Questions, past: Split | None = None) -> tuple[Scorer, Any, Any]:
-    """Returns what `ranker.run` ranks questions by: the (scorer, params, queries) of a fitted baseline.
+    """Fits a baseline, and returns its (scorer, params, queries) for `ranker.run`.
 
     Args:
         name: in BASELINES.
-        split: the questions' own.
-        questions: of the split.
-        past: what it is fitted to; by default the split.
+        split: the split that the questions belong to.
+        questions: the questions.
+        past: the split to fit to; by default `split`.
     """
     baseline = BASELINES[name]
     learnt = baseline.fit(past or split)
@@ -289,7 +292,7 @@ def named_baselines(names: Any) -> list[str]:
     """Returns names of baselines as a list.
 
     Raises:
-        UserError: if they are no list, or one is not in BASELINES.
+        UserError: if they are not a list, or one is not in BASELINES.
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise UserError(f"baselines is {shown(names)}: give a list of names, as ['popularity'], or [] for none")

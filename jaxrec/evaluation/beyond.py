@@ -1,7 +1,7 @@
 """Measures of recommendation lists beyond accuracy.
 
-Coverage and Gini measure the exposure of items; novelty and diversity are means over lists. The latter are computed
-from the training users of items, so they are comparable across models, with or without vectors.
+Coverage and Gini measure the exposure of items; novelty and diversity are means over lists. The latter two are computed
+from the training users of items, so that they are comparable across models, with or without vectors.
 """
 
 from typing import Any
@@ -36,19 +36,21 @@ def depth(k: int | bool | None, protocol: str, reach: int | None = None) -> int 
     number = K if k is True else arguments.count(k, "beyond_accuracy: ")
     if not protocols.whole(protocol):
         raise UserError(
-            f"--beyond-accuracy looks at the best items of the whole catalogue, and {protocol} ranks a target among "
-            "drawn ones: ask by --protocol full, or write --ranks, which go by every protocol"
+            f"--beyond-accuracy looks at the best items of the whole catalogue, but {protocol} ranks targets among "
+            "sampled items: use --protocol full, or write the ranks by --ranks, which works with every protocol"
         )
     if reach is not None and number > reach:
-        raise UserError(f"--beyond-accuracy {number}: the lists are of {reach}: ask for {reach}, or give longer lists")
+        raise UserError(
+            f"--beyond-accuracy {number}: the lists have {reach} items: ask for {reach}, or give longer lists"
+        )
     return number
 
 
 def check(k: int | None, items: int) -> None:
-    """Checks that a catalogue of so many items has enough for lists of k, as from `depth`.
+    """Checks that a catalogue has enough items for lists of k, see `depth`.
 
     Raises:
-        UserError: it has fewer.
+        UserError: if it doesn't.
     """
     if k and k > max(items, K):
         raise UserError(f"--beyond-accuracy {k}: the catalogue has {items:,} items: ask for {items} or fewer")
@@ -58,10 +60,10 @@ def measures(items: np.ndarray, ranks: np.ndarray, split: Split, source: np.ndar
     """Returns coverage, Gini, novelty, diversity and MAP of lists.
 
     Args:
-        items: [Q, k] int32, the best items of each question; 0 is none.
+        items: [Q, k] int32, the best items of each question; 0 is padding.
         ranks: [Q] of the targets.
         split: its training histories determine novelty and diversity.
-        source: [Q] the users, where the targets of each are one basket, asked by one list; None: each has its own.
+        source: [Q] the users, if a user's targets are a basket that shares one list; None if each target has its own.
 
     Returns:
         {"k", "similarity", "metrics": {"coverage@k", "gini@k", "novelty@k", "diversity@k", "map@k"}, "ci95": of the
@@ -91,7 +93,7 @@ def measures(items: np.ndarray, ranks: np.ndarray, split: Split, source: np.ndar
 
 
 def coverage(items: np.ndarray, catalogue: int) -> float:
-    """Returns the share of the catalogue that is in at least one list; 0 is none.
+    """Returns the share of the catalogue that is in at least one list; 0 is padding.
 
     >>> coverage(np.array([[1, 2], [2, 0]]), 4)
     0.5
@@ -161,7 +163,7 @@ def _diversity(items, place, known, sizes):
 
 
 def _common(known, sizes, first, second):
-    """Returns the number of users that both items of each pair have, [P], in blocks of a few million."""
+    """Returns the number of users that the two items of each pair share, [P]; works in blocks of a few million."""
     found = np.zeros(len(first))
     for begin, end in _blocks(np.cumsum(sizes[first] + sizes[second], dtype=np.int64)):
         both = known[first[begin:end]].multiply(known[second[begin:end]])

@@ -9,7 +9,7 @@ from jaxrec.evaluation.metrics import KS
 from jaxrec.evaluation.protocols import untold
 from jaxrec.system import console as consoles
 
-NAMES = {  # measure -> its name for people
+NAMES = {  # measure -> its displayed name
     "coverage": "coverage@{}",
     "gini": "Gini of exposure@{}",
     "novelty": "novelty@{}, bits",
@@ -19,7 +19,7 @@ NAMES = {  # measure -> its name for people
 
 
 def show(result: dict, console: Console) -> None:
-    """Prints the tables of a result's `beyond_accuracy`: of the lists, and of the segments."""
+    """Prints the tables of a result's `beyond_accuracy`: one for the lists, and one per kind of segment."""
     found = result["beyond_accuracy"]
     console.print(_of_lists(found, result))
     for by, segments in itertools.groupby(found["segments"], key=lambda each: each["by"]):

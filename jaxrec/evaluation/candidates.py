@@ -24,11 +24,11 @@ def draw(split: Split, questions: Questions, protocol: str, seed: int = 0, block
         split: the split.
         questions: the questions.
         protocol: name of the protocol.
-        seed: of the draws.
+        seed: seed of the draws.
         block: users processed at once.
 
     Returns:
-        [Q, number] int32, in the order drawn; without the target, and the items that the protocol excludes.
+        [Q, number] int32, in the order drawn, without the target and the items that the protocol excludes.
 
     Raises:
         UserError: if a user has too few items to draw from.
@@ -82,7 +82,7 @@ def _allowed(barred, weights, rows):
 
 
 def _race(out, have, barred, rows, weights, seed, users):
-    """Fills `out` from the places `have` on with the items of the smallest exponentials, with rates `weights`."""
+    """Fills `out` from place `have` on with the items whose exponential variables, of rates `weights`, are smallest."""
     total, number = len(weights), out.shape[1]
     with np.errstate(divide="ignore"):
         time = -np.log1p(-_uniform(seed, users, total, first=TRIES)) / weights

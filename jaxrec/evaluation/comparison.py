@@ -10,7 +10,7 @@ SHOWN = ("hr@10", "ndcg@10", "mrr")
 def gains(ranks: np.ndarray, source: np.ndarray | None = None) -> np.ndarray:
     """Returns HR@10, NDCG@10 and 1 / rank of each question, averaged over seeds. [S, Q] -> [3, Q]
 
-    source: [Q] the users, where the targets of each are one basket, and one question; None: each target is one.
+    source: [Q] the users, if a user's targets are a basket and count as one question; None if each target is one.
     """
     if source is not None:
         found = [next_basket.values(one, source) for one in ranks]
@@ -28,14 +28,14 @@ def paired(
         first: [S, Q] ranks, a row per seed.
         second: [S, Q] ranks of the same questions.
         resamples: number of permutations.
-        seed: of the permutations.
-        source: as of `gains`.
+        seed: seed of the permutations.
+        source: as for `gains`.
     """
     difference, rng = gains(first, source)[1] - gains(second, source)[1], np.random.default_rng(seed)
     low, high = bootstrap(difference[None])[0]
     moving = difference[difference != 0]
     flips = np.array([(rng.choice([-1, 1], len(moving)) * moving).sum() for _ in range(resamples)])
-    as_much = np.abs(flips) >= abs(moving.sum()) * (1 - 1e-9)  # rounding, as of the same sum in another order
+    as_much = np.abs(flips) >= abs(moving.sum()) * (1 - 1e-9)  # allows for rounding by the order of a sum
     p = (1 + as_much.sum()) / (1 + resamples)
     return {"ndcg@10": float(difference.mean()), "ci95": [low, high], "p": float(p)}
 
@@ -57,7 +57,7 @@ def by_user(values: np.ndarray, user: np.ndarray, weights: np.ndarray, resamples
         user: [Q] the user of each question, any integers.
         weights: [Q] weights of the questions.
         resamples: number of resamples.
-        seed: of the resamples.
+        seed: seed of the resamples.
 
     Returns:
         n pairs [low, high].
@@ -75,7 +75,7 @@ def row_of(ranks: np.ndarray, source: np.ndarray | None = None) -> dict:
 
     Args:
         ranks: [S, Q], a row per seed.
-        source: as of `gains`.
+        source: as for `gains`.
     """
     mean = gains(ranks, source)
     each = [dict(zip(SHOWN, gains(one[None], source).mean(1).tolist(), strict=True)) for one in ranks]

@@ -13,11 +13,11 @@ from jaxrec.data.splits import Questions, Split, training_counts
 from jaxrec.kernels.ranking import Scorer
 from jaxrec.system.errors import UserError
 
-NEWEST = 3  # newest history items to which items are compared
+NEWEST = 3  # number of newest history items that items are compared with
 
 
 class Bags(NamedTuple):
-    """Items as unit vectors of their feature values, weighted by rarity, and their given vectors."""
+    """Items as unit vectors, made of their feature values, weighted by rarity, and of their given vectors."""
 
     values: Any  #: [V + 1, F] int32, as in Features; row 0 is empty
     weights: Any  #: [N + 1] float32 per value: -log of the share of items that have it
@@ -29,14 +29,14 @@ def fit(split: Split) -> Bags:
     """Returns the Bags of a split's catalogue, from all usable columns.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there are none.
     """
     catalogue = split.interactions.catalogue.counted(training_counts(split))
     names = features.usable(catalogue)
     if not names:
         raise UserError(
-            f"{split.interactions.name}: no column of its items is shared by some of them: give a table of items that "
-            "says what they are, with prepare's --items"
+            f"{split.interactions.name}: no column of its items has a value that several of them share: give a table "
+            "that describes the items, by prepare's --items"
         )
     return bags(features.build(catalogue, names))
 

@@ -37,15 +37,15 @@ from jaxrec.training.workdirs.restore import restore_params
 
 
 class Validation:
-    """The validation function of `fit.fit`: (params) -> metrics; as from `validation`."""
+    """The validation function that `fit.fit` calls: (params) -> metrics. Created by `validation`."""
 
     def __init__(self, evaluator: "Evaluator", protocol: str, measured: Callable, shapes: Any, repeats: int):
-        self.repeats = repeats  #: targets that repeat an item of their history
+        self.repeats = repeats  #: number of targets that repeat an item of their history
         self._evaluator, self._protocol, self._measured, self._shapes = evaluator, protocol, measured, shapes
         self._ahead: Future | None = None
 
     def compile_ahead(self) -> None:
-        """Begins to compile the programs in a thread, while the training runs."""
+        """Starts to compile the programs in a thread, while the training runs."""
         pool = ThreadPoolExecutor(1, "compile evaluation")
         self._ahead = pool.submit(self._evaluator.compile, self._shapes)
         pool.shutdown(wait=False)
@@ -64,7 +64,7 @@ def validation(setup: Setup) -> Validation:
     """Returns the validation function of `fit.fit`: (params) -> metrics under the protocol that chooses the checkpoint.
 
     If many targets repeat an item of their history, the metrics of the other variant of `full` are added as "also", and
-    both by name, in display order, as "by".
+    those of both, by name and in display order, as "by".
 
     Raises:
         UserError: if config.select_by is not a metric.
@@ -85,9 +85,9 @@ def validation(setup: Setup) -> Validation:
 
 
 class Evaluator:
-    """The questions of a split, packed once, to be answered by a model again and again.
+    """The questions of a split, packed once, which a model can answer any number of times.
 
-    On the mesh of its configuration, where the devices make one, the tables of items are split as in training.
+    If the devices fit the mesh of the configuration, the tables of items are split over it as in training.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Evaluator:
     ):
         """
         Args:
-            query_time: whether a model that is shown the time of asking is told when its targets were.
+            query_time: whether a model that is shown the time of asking is told when its targets occurred.
         """
         self.mesh = devices = sharding.mesh_that_fits(config.mesh, devices)
         model = sharding.model_on(model, devices)
@@ -134,7 +134,7 @@ class Evaluator:
         return {name: ranker.run(each, ranking.dot, table, self.hidden) for name, each in self.layouts.items()}
 
     def compile(self, params: Any) -> None:
-        """Compiles the programs of `every_rank` for params of these shapes; not those of split tables."""
+        """Compiles the programs of `every_rank` for params of these shapes, unless the tables of items are split."""
         if self.model.item_axis:
             return
         model, params = compile_fold(self.model, params)
@@ -147,12 +147,15 @@ class Evaluator:
                 program.lower().compile()
 
     def best(self, params: Any, protocol: str, k: int) -> np.ndarray:
-        """Returns the best k items [Q, k] of the last questions, by a protocol over the whole catalogue; 0 is none."""
+        """Returns the best k items of each question, by a protocol over the whole catalogue. [Q, k]; 0 is padding.
+
+        Uses the hidden vectors of the last `every_rank`.
+        """
         model, params = self._folded(params)
         return ranker.best(self.layouts[protocol], ranking.dot, model.output_embedding(params), self.hidden, k)
 
     def _folded(self, params):
-        """A model without features, and its params on the devices."""
+        """Returns an equivalent model without features, and its params on the devices."""
         params = shards.put(params, specs(self.model, params), self.mesh, dev.ITEM) if self.model.item_axis else params
         return folded(self.model, params)
 
@@ -165,21 +168,21 @@ def has_vector(config: Config, split: splits.Split) -> np.ndarray:
 
 
 def test_of(path: Path, model: Model, config: Config, split: splits.Split, devices: Sequence, **asked: Any) -> dict:
-    """Returns the result of a workdir's checkpoint, see `results.result`. `asked`: as for `answers_of`."""
+    """Returns the result of a workdir's checkpoint, see `results.result`. `asked`: arguments of `answers_of`."""
     return answers_of(path, model, config, split, devices, **asked).result()
 
 
 def test_of_training(path: Path, setup: Setup) -> dict:
-    """Returns the test result of an ended training, by all devices of the job.
+    """Returns the test result of a complete training, evaluated on all devices of the job.
 
-    Of several processes, all ask; the first one, whose workdir it is, sends the checkpoint.
+    If the job has several processes, all of them call this; the first one, which has the workdir, sends the checkpoint.
     """
     config, protocol = setup.config, default_protocol(setup.config.split)
     return test_of(path, setup.model, config, setup.split, dev.all_devices(), protocol=protocol)
 
 
 def tests_of_baselines(setup: Setup) -> dict[str, dict]:
-    """Returns the test results of counting baselines beside a training, as `test_of_training`. {baseline: result}"""
+    """Returns {baseline: result} of the counting baselines on the test of a training, as `test_of_training`."""
     config, protocol = setup.config, default_protocol(setup.config.split)
     asked = setup.split, protocol, "test", dev.all_devices(), config.seen == "keep", config.feed == "host"
     return {name: baseline_answers(name, *asked).result() for name in COUNTED}
@@ -204,8 +207,8 @@ def answers_of(
     begun = time.monotonic()
     if query_time and objectives.asked_of(config) is None:
         raise UserError(
-            f"{path}: with query time, and the model is not shown it: train with "
-            "config.context=asked_gap,asked_hour or the like, or leave it out"
+            f"{path}: query time is for models that are shown the time of asking, and this one is not: train with "
+            "config.context=asked_gap,asked_hour or the like, or leave query time out"
         )
     questions = questions_of(split, part)
     params, step = restore_params(path, model, checkpoint, _to_restore_on(config, devices), dev.spans(devices))
@@ -218,7 +221,7 @@ def answers_of(
 
 
 def _to_restore_on(config, devices):
-    """The sharding of what an Evaluator is given; None for the host, from which it splits the tables."""
+    """Returns the sharding to restore params on; None for the host, from where an Evaluator splits the tables."""
     mesh = sharding.mesh_that_fits(config.mesh, devices)
     return None if dev.item_axis(mesh) else dev.replicated(mesh)
 
@@ -284,7 +287,7 @@ def workdir_answers(
         checkpoint: "best", "latest" or a step.
         protocol: by default, the split's own.
         part: "test" or "valid".
-        query_time: whether the model is told when its targets happened; every protocol of the result is named so.
+        query_time: whether the model is told when its targets occurred; the result's protocols are named accordingly.
 
     Raises:
         UserError: if there is no training at the path, its data are gone or different, or as for `answers_of`.

@@ -17,27 +17,28 @@ from jaxrec.models.model import Model
 from jaxrec.models.sharded import specs
 
 ROWS = 32  # rows encoded at once per device
-BATCHES = 64  # batches of rows that are sent from the host at once per device
+BATCHES = 64  # batches of rows sent at once from the host to each device
 
 
 class Histories(NamedTuple):
-    """Packed histories on the devices, in batches of rows, with the slots to read; or all of it on the host."""
+    """Packed histories in batches of rows, with the slots to read; on the devices, or all on the host."""
 
     data: stream.Data
     order: stream.Order
     rows: Any  #: [batches, R] rows of a batch
     slot: Any  #: [batches, R, M] slots to read of each row; 0 if none
     kept: Any  #: [batches, K] which of a batch's R x M slots belong to a question; 0 if none
-    question: np.ndarray  #: [batches, K] the question of each; -1 if none
+    question: np.ndarray  #: [batches, K] the question of each kept slot; -1 if none
     total: int
 
 
 class Encoder(NamedTuple):
     """A jitted program that encodes batches of rows, called with all Histories."""
 
-    program: Any  #: (params, data, order, rows, slot, kept) -> hidden [batches, K, D]; (params, streams, slot, kept)
+    #: (params, data, order, rows, slot, kept) -> hidden [batches, K, D]; with `host` (params, streams, slot, kept)
+    program: Any
     devices: dev.Devices
-    host: bool = False  #: whether the histories lie on the host, from which some batches at a time are sent
+    host: bool = False  #: whether the histories are on the host, and are sent a few batches at a time
 
     def __call__(self, params: Any, histories: Histories) -> np.ndarray:
         if self.host:
@@ -53,11 +54,11 @@ class Encoder(NamedTuple):
         return hidden_QD
 
     def trace(self, params: Any, histories: Histories) -> jax.stages.Traced:
-        """As `trace` of a jitted function."""
+        """Traces the program, as `trace` of a jitted function does."""
         return self.program.trace(params, *(next(self._parts(histories)) if self.host else histories[:5]))
 
     def _parts(self, histories):
-        """Yields (streams, slot, kept) of some batches on the devices; the last part is filled by the last batch."""
+        """Yields (streams, slot, kept) of some batches on the devices. The last batch is repeated to fill up."""
         batches, shares = len(histories.rows), dev.data_size(self.devices)
         number, own = min(BATCHES * shares, batches), dev.own_shares(self.devices)
         for first in range(0, batches, number):
@@ -93,7 +94,7 @@ def pack_histories(
         num_mask_slots: slots after each history for the objective to mask.
         user_index: [Q] int32, the users, -1 for unknown ones; by default all are unknown.
         context: [N, K], as in stream.Data.
-        host: whether all stays on the host, for an encoder that sends it.
+        host: whether to keep all arrays on the host, for an encoder with `host`.
     """
     subsequences = stream.history_subsequences(start, stop, length, num_mask_slots)
     user_index = np.full(len(start), -1, np.int32) if user_index is None else user_index
@@ -131,7 +132,7 @@ def pack_histories(
 def encoder(model: Model, objective: Objective, devices: dev.Devices, host: bool = False) -> Encoder:
     """Returns a function (params, Histories) -> hidden [Q, D] on the host, compiled once per shape.
 
-    The params lie on the devices as given by `models.sharded.specs`. host: whether the histories lie on the host.
+    The params are placed on the devices as in `models.sharded.specs`. host: whether the histories are on the host.
     """
 
     def encode(params, histories, slot_RM, kept_K):

@@ -36,7 +36,7 @@ def at_most(k: int, found: Mapping[str, float]) -> dict[str, float]:
 
 
 def metrics(ranks: ArrayLike) -> dict[str, float]:
-    """Returns the means over questions, of ranks from 1: {"hr@k", "ndcg@k" for k in KS, "mrr", "recall@20", "mrr@20"}.
+    """Returns the mean metrics of ranks from 1: {"hr@k", "ndcg@k" for k in KS, "mrr", "recall@20", "mrr@20"}.
 
     With a single target, recall equals the hit rate and the ideal DCG is 1, so NDCG is 1 / log2(rank + 1).
 
@@ -50,10 +50,10 @@ def metrics(ranks: ArrayLike) -> dict[str, float]:
 def intervals(ranks: np.ndarray, seed: int = 0, resamples: int = 1000) -> dict[str, list[float]]:
     """Returns 95% intervals of the metrics, by the percentile bootstrap over questions: {name: [low, high]}.
 
-    Questions are resampled independently, also those of the same session.
+    Questions are resampled independently, even if they belong to the same session.
 
-    The counts of distinct ranks in a resample are multinomial, so they are drawn directly: the same distribution at the
-    cost of the distinct ranks only.
+    The counts of distinct ranks in a resample are multinomial, so they are drawn directly: the distribution is the
+    same, at the cost of the distinct ranks only.
     """
     values, counts = _grouped(ranks)
     total = len(ranks)
@@ -79,7 +79,7 @@ def _grouped(ranks):
     """Returns the metrics of distinct ranks, and how many questions have each: [G, M], [G].
 
     Beyond SINGLE, ranks within 10% of each other, with no k between them, form a group with their mean metrics. Hits
-    are exact, and less than a thousandth of the other metrics' deviations is lost.
+    stay exact, and the other metrics lose less than a thousandth of their deviations.
     """
     distinct, counts = np.unique(np.asarray(ranks), return_counts=True)
     steps = np.ceil(np.log(np.maximum(distinct / SINGLE, 1)) / np.log(STEP))

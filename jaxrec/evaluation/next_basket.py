@@ -1,4 +1,4 @@
-"""Metrics of next-basket questions: a user's targets are the items of one basket, and every user counts alike."""
+"""Metrics of next-basket questions: a user's targets are the items of one basket, and all users have equal weight."""
 
 import numpy as np
 
@@ -11,11 +11,12 @@ TASK = "next basket"  # names the results
 def values(ranks: np.ndarray, source: np.ndarray) -> dict[str, np.ndarray]:
     """Returns every metric of every user's basket: {name: [U] float64}.
 
-    Of a basket of n items, "recall@k" is the share among the best k; "hr@k" whether one is; "ndcg@k" the sum of
-    1 / log2(rank + 1) over those that are, by its largest value, of min(n, k) items in front; "mrr" 1 / the best rank.
+    For a basket of n items, "recall@k" is the share of them among the best k; "hr@k" is whether any is among them;
+    "ndcg@k" is the sum of 1 / log2(rank + 1) over those that are, divided by its largest value, which is that of
+    min(n, k) items in front; "mrr" is 1 / the best rank.
 
     Args:
-        ranks: [Q] of the items, each among all items that are not excluded, those of its own basket included.
+        ranks: [Q] of the items, each among all items that are not excluded, including those of its own basket.
         source: [Q] the users.
 
     >>> found = values(np.array([1, 12, 2]), np.array([4, 4, 6]))
@@ -47,8 +48,8 @@ def intervals(ranks: np.ndarray, source: np.ndarray) -> dict[str, list[float]]:
 def average_precision(ranks: np.ndarray, source: np.ndarray, k: int) -> np.ndarray:
     """Returns the average precision of every user's list of k items, [U] float64.
 
-    That is the mean of the precision at the place of each item of the basket, 0 for those that the list lacks; of a
-    basket of more than k items, divided by k.
+    It is the mean over the basket's items of the precision at their places in the list, 0 for items that are not in the
+    list. If the basket has more than k items, the sum is divided by k.
 
     >>> average_precision(np.array([1, 12, 2]), np.array([4, 4, 6]), 10).tolist()
     [0.5, 0.5]
@@ -61,12 +62,12 @@ def average_precision(ranks: np.ndarray, source: np.ndarray, k: int) -> np.ndarr
 
 
 def measured(ranks: np.ndarray, source: np.ndarray | None = None) -> dict[str, dict]:
-    """Returns {"metrics", "ci95"} of baskets; where `source` is None, of targets that are each a question."""
+    """Returns {"metrics", "ci95"} of baskets; if `source` is None, each target is a question of its own."""
     if source is None:
         return {"metrics": single.metrics(ranks), "ci95": single.intervals(ranks)}
     return {"metrics": metrics(ranks, source), "ci95": intervals(ranks, source)}
 
 
 def counted(ranks: np.ndarray, source: np.ndarray | None = None) -> dict[str, int]:
-    """Returns {"users"}, and of baskets {"targets"} too, as of `measured`."""
+    """Returns the number of "users", and for baskets of "targets" too. Arguments are as for `measured`."""
     return {"users": len(ranks)} if source is None else {"users": len(np.unique(source)), "targets": len(ranks)}

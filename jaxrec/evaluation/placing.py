@@ -37,7 +37,7 @@ class PlacedVectors(NamedTuple):
         return dot, self.params, self.queries
 
     def ranks(self, split: Split, questions: Questions, protocol: str, devices: Sequence) -> np.ndarray:
-        """Returns the rank of each question's target, [Q]. Targets may differ from those that were placed."""
+        """Returns the rank of each question's target, [Q]. Targets may differ from those at placing."""
         return ranker.run(ranker.lay_out(split, questions, protocol, devices=devices), *self.scored)
 
 
@@ -72,7 +72,7 @@ class PlacedLists(NamedTuple):
 
 
 def place_vectors(vectors: Vectors, split: Split, questions: Questions) -> PlacedVectors:
-    """Places vectors on questions.
+    """Matches vectors with the catalogue and the questions by their ids.
 
     Raises:
         UserError: if no user of the questions has a vector, or no item is in the data.
@@ -105,7 +105,7 @@ def place_vectors(vectors: Vectors, split: Split, questions: Questions) -> Place
 
 
 def place_lists(lists: Lists, split: Split, questions: Questions) -> PlacedLists:
-    """Places lists on questions.
+    """Matches lists with the catalogue and the questions by their ids.
 
     Raises:
         UserError: if no user of the questions has a list, or no item is in the data.
@@ -138,5 +138,5 @@ def place_lists(lists: Lists, split: Split, questions: Questions) -> PlacedLists
 
 
 def _examples(ids: pl.Series, which: np.ndarray) -> list[str]:
-    """Returns the distinct ids of the rows of a mask."""
+    """Returns the distinct ids of the rows that a mask selects."""
     return ids.filter(pl.Series(which)).unique(maintain_order=True).to_list()

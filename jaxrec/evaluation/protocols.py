@@ -15,13 +15,13 @@ from jaxrec.system.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol(Entry):
-    """Ranks the target among `number` items drawn from `pool` outside `known`, or among the catalogue."""
+    """Ranks the target among `number` items drawn from `pool` without `known`, or among the whole catalogue."""
 
     kind: ClassVar[str] = "protocol"
     name: str
     number: int | None = None
     pool: Callable | None = None  #: (split) -> items; an item's probability is its frequency
-    known: Callable | None = None  #: (split, users) -> start, stop of the interactions that aren't drawn
+    known: Callable | None = None  #: (split, users) -> start, stop of the interactions whose items aren't drawn
     filtered: bool = True  #: whether the given history is excluded from the catalogue
 
 
@@ -38,7 +38,7 @@ def _whole(split, users):
 
 
 FULL, KEPT = "full", "full, seen kept"
-TOLD = ", with query time"  # ends the name of a protocol where the model was told when its targets were
+TOLD = ", with query time"  # suffix of a protocol's name if the model was told when its targets occurred
 
 WITHOUT_HISTORY = Protocol(name=FULL)
 WITH_HISTORY = Protocol(name=KEPT, filtered=False)
@@ -48,7 +48,7 @@ POPULARITY_100 = Protocol(name="popularity-100", number=100, pool=training_items
 
 
 def find(name: str) -> Protocol:
-    """Returns the protocol of a name or import path."""
+    """Returns the protocol with a name or import path."""
     return registry.find("protocol", name)
 
 
@@ -96,7 +96,7 @@ def whole(protocol: str) -> bool:
 
 
 def untold(name: str) -> str:
-    """The protocol's own name, where it is named with query time.
+    """Returns the name of a protocol without its suffix for query time.
 
     >>> untold("full, with query time")
     'full'

@@ -22,17 +22,17 @@ from jaxrec.kernels.placement import AXIS
 from jaxrec.system.errors import UserError
 
 BLOCK = 512  # queries ranked at once per device
-HELD = 1 << 24  # items in the lists that are sent from the host at once per device
+HELD = 1 << 24  # items of the lists sent at once from the host to each device
 WIDTHS = 4  # maximum ratio of the widths of successive buckets of seen lists
-JOINED = 1 << 17  # empty places that joining a bucket with the next may add: fewer cost less than one more program
+JOINED = 1 << 17  # maximum padding from joining a bucket with the next, as that much costs less than another program
 
 
 class Bucket(NamedTuple):
-    """Questions with lists of similar length, in blocks; the last questions are repeated to fill the last block."""
+    """Questions with lists of similar length, in blocks; the last question is repeated to fill the blocks."""
 
     rows: np.ndarray  #: [N, B] index of the question
     targets: Any  #: [N, B] on the devices, split along N
-    items: Any  #: [N, B, S] seen items or candidates, 0 is none; or S, if the host makes them when they are needed
+    items: Any  #: [N, B, S] seen items or candidates, 0 is padding; or only S, if the host makes them when needed
 
 
 class Layout(NamedTuple):
@@ -57,23 +57,27 @@ def lay_out(
     block: int = BLOCK,
     host: bool = False,
 ) -> Layout:
-    """Lay out the lists that questions are ranked with; once, on the host.
+    """Makes the lists that questions are ranked with, once, on the host.
 
     Args:
-        split: as of splits.
-        questions: as of splits.
-        protocol: a name.
-        seed: of the draws.
-        devices: to rank on, the first one unless given; or a mesh, along whose `ITEM` the scorer's params are split.
+        split: the split.
+        questions: its questions.
+        protocol: name of the protocol.
+        seed: seed of the draws.
+        devices: devices to rank on, by default the first one; or a mesh, along whose `ITEM` the scorer's params are
+            split.
         block: queries ranked at once on a device.
-        host: whether the lists are made on the host for some blocks at a time, instead of lying on the devices.
+        host: whether to make the lists on the host for a few blocks at a time, instead of keeping them on the devices.
 
     Raises:
-        UserError: an unknown protocol; no question; too few items to draw from, or baskets to draw for.
+        UserError: if the protocol is unknown, there are no questions, there are too few items to draw from, or the
+            protocol draws items and the targets are baskets.
     """
     protocol = named(protocol)
     if split.together and not whole(protocol):
-        raise UserError(f"{protocol} draws items for one target, and split=last-basket asks for several: ask by full")
+        raise UserError(
+            f"{protocol} draws items for one target, but split=last-basket has several: use --protocol full"
+        )
     total, catalogue = len(questions.source), len(split.interactions.catalogue.ids)
     check(split, questions)
     mesh = dev.mesh_of(devices or jax.devices()[:1])
@@ -109,7 +113,7 @@ def lay_out(
 
 
 def _similar(lengths):
-    """Yields the bounds of the buckets of lists of these ascending lengths."""
+    """Yields the bounds (first, last) of the buckets, given the lengths of the lists in ascending order."""
     done, width, longest = 0, 4, int(lengths[-1])
     while done < len(lengths):
         width *= WIDTHS
@@ -122,7 +126,7 @@ def _similar(lengths):
 
 
 def _counted(lists, parts, total, together):
-    """Returns the length of each question's list, [total]; of several processes, each makes some parts of them."""
+    """Returns the length of each question's list, [total]; if `together`, each process makes some of the parts."""
     counts, own = np.zeros(total, np.int32), np.zeros(total, bool)
     for first, last in processes.shared_out(parts) if together else parts:
         counts[first:last], own[first:last] = lists(np.arange(first, last))[1], True
@@ -130,14 +134,14 @@ def _counted(lists, parts, total, together):
 
 
 def _padded(items, counts_NB, longest):
-    """Returns lists one after another as an array [N, B, longest], 0 after their ends."""
+    """Returns concatenated lists as an array [N, B, longest], padded with 0."""
     listed = np.zeros((*counts_NB.shape, longest), np.int32)
     listed[np.arange(longest) < counts_NB[..., None]] = items
     return listed
 
 
 def _sent(layout, bucket):
-    """Yields a bucket on the devices: whole, or in parts of equal size, the last of them filled by its last block."""
+    """Yields a bucket on the devices: whole, or in equal parts, the last of them filled by repeating its last block."""
     if layout.lists is None:
         yield bucket
         return
@@ -153,7 +157,7 @@ def _sent(layout, bucket):
 
 
 def repeats(split: Split, questions: Questions, devices: dev.Devices) -> int:
-    """As `splits.repeated_targets`; where the devices are of several processes, each reads the histories of a part."""
+    """As `splits.repeated_targets`; if the devices span several processes, each process counts a part."""
     if not dev.spans(devices):
         return repeated_targets(split.interactions, questions)
     first, last = (len(questions.source) * (jax.process_index() + end) // jax.process_count() for end in (0, 1))
@@ -164,17 +168,17 @@ def check(split: Split, questions: Questions) -> None:
     """Raises UserError if there are no questions."""
     if not len(questions.source):
         types = event_types.asked(split.interactions)
-        few = f"two {some(types)} events after another" if types else "three items"
+        few = f"two {some(types)} events after another one" if types else "three items"
         raise UserError(
-            f"{split.interactions.name}: nothing to rank: no user has {few}, or, where the split is by time or "
-            "by session, nobody held out has two: give more data, or another split, test_quantile or valid_fraction"
+            f"{split.interactions.name}: nothing to rank: no user has {few}, or, if the split is by time or "
+            "session, no held-out one has two items: give more data, or another split, test_quantile or valid_fraction"
         )
 
 
 def _seen(split, questions, rows):
-    """Returns the distinct items of the histories of some questions, concatenated, and their number.
+    """Returns the distinct items of the histories of some questions, concatenated, and their number per question.
 
-    Those without the target, or without all items of its basket, so that these are ranked beside each other.
+    They exclude the target, or all items of its basket, so that the items of a basket are ranked among each other.
     """
     items, after = split.interactions.items, len(split.interactions.catalogue.ids) + 1
     start, stop, target = questions.start[rows], questions.stop[rows], questions.target[rows]
@@ -219,7 +223,7 @@ def _answers(layout, how, scorer, params, queries):
     for rows, targets, items in itertools.chain.from_iterable(_sent(layout, bucket) for bucket in layout.buckets):
         asked = dev.spread(jax.tree.map(lambda query: query[rows], queries), mesh)  # noqa: B023
         answers.append((rows, program(params, asked, targets, items)))
-        if layout.lists and len(answers) > 1:  # what is sent waits on the devices
+        if layout.lists and len(answers) > 1:  # limits how many sent blocks wait on the devices
             jax.block_until_ready(answers[-2][1])
     return [(rows, processes.whole(answer)) for rows, answer in answers]
 
@@ -227,7 +231,7 @@ def _answers(layout, how, scorer, params, queries):
 def run(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any) -> np.ndarray:
     """Returns the rank of each question's target: [Q] int32, from 1.
 
-    Programs are compiled once per layout, whatever the values.
+    Programs are compiled once per layout, regardless of the values.
 
     Args:
         layout: as from `lay_out`.
@@ -252,7 +256,7 @@ def best(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any, k: i
         [Q, k] int32, best first; 0 if fewer items are left.
     """
     if not whole(layout.protocol):
-        raise ValueError(f"the best are of the whole catalogue: lay out by 'full', not {layout.protocol!r}")
+        raise ValueError(f"the best items are of the whole catalogue: lay out by 'full', not {layout.protocol!r}")
     found = np.zeros((layout.total, k), np.int32)
     for rows, items in _answers(layout, k, scorer, params, queries):
         found[rows] = items
@@ -260,7 +264,7 @@ def best(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any, k: i
 
 
 def traces(layout: Layout, scorer: ranking.Scorer, params: Any, queries: Any) -> list:
-    """Returns the programs of `run`, one per bucket, traced for arguments whose shapes and dtypes alone matter."""
+    """Returns the programs of `run`, one per bucket, traced; only the arguments' shapes and dtypes matter."""
     program = _program(scorer, "full" if whole(layout.protocol) else "sampled", layout.catalogue, layout.mesh)
     placed = lambda x, shape, spec: jax.ShapeDtypeStruct(shape, x.dtype, sharding=NamedSharding(layout.mesh, spec))
     params = jax.tree.map(lambda x: placed(x, x.shape, dev.item_spec(layout.mesh)), params)

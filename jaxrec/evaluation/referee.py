@@ -38,7 +38,7 @@ class Judgement(results.Evaluation):
         super().show(console)
         say(self.result["data"]["words"])
         if self.result["k"]:
-            say(f"lists of {self.result['k']:,}: no metric beyond that is known")
+            say(f"the lists have {self.result['k']:,} items: no metric beyond that is known")
         if versus := self.result["paired"]:
             say(
                 "{first} minus {second}, NDCG@10 of the same users: {ndcg@10:.4f} ({ci95[0]:.4f} to {ci95[1]:.4f}), "
@@ -46,7 +46,7 @@ class Judgement(results.Evaluation):
             )
         for each in self.warnings:
             say(f"warning: {each['trap']}: {each['text']}")
-        say("What scores can't show, to be asked:")
+        say("What scores can't show, and should be asked:")
         for question in self.result["questions"]:
             say(f"- {question}")
 
@@ -69,7 +69,7 @@ def judge(
         protocol: as from `protocols.named`.
         part: "test" or "valid".
         devices: to rank on.
-        rival: (name, function that returns its ranks [Q] under this protocol) to test against.
+        rival: (name, function that returns its ranks [Q] under this protocol), to be tested against.
         both: as for `protocols.measures`.
         beyond_accuracy: number of best items to examine, as for `beyond.depth`.
 
@@ -81,7 +81,9 @@ def judge(
     if not splits.one_a_user(questions):
         asks = "for all items of a basket" if split.together else "after every event of a session"
         cure = "split the data by last-item or by-time"
-        raise UserError(f"{scores.name}: scores are judged by one question a user, and this split asks {asks}: {cure}")
+        raise UserError(
+            f"{scores.name}: scores are judged on one question per user, but this split asks {asks}: {cure}"
+        )
     told = {"split": split, "part": part, "questions": questions, "begun": begun}
     if isinstance(scores, Lists):
         answers, warnings = _of_lists(scores, protocol, told)
@@ -90,7 +92,7 @@ def judge(
     k, versus = answers.reach, None
     if rival is not None:
         if k and k < traps.AT:
-            unlisted(f"lists of {k}, and the paired test is of NDCG@{traps.AT}", scores.name)
+            unlisted(f"the lists have {k} items, but the paired test is of NDCG@{traps.AT}", scores.name)
         name, rank = rival
         versus = {"first": scores.name, "second": name} | paired(answers.ranks[protocol][None], rank()[None])
     result = answers.result(beyond.depth(depth, protocol, k))
@@ -114,7 +116,7 @@ def _of_vectors(vectors, protocol, devices, both, told):
 def _of_lists(lists, protocol, told):
     """As `_of_vectors`, for lists."""
     if not protocols.whole(protocol):
-        unlisted(f"{protocol} draws whom a target is ranked among, and a list may lack them", lists.name)
+        unlisted(f"{protocol} ranks a target among sampled items, which a list may lack", lists.name)
     split, questions = told["split"], told["questions"]
     placed = place_lists(lists, split, questions)
     answers = Answers(

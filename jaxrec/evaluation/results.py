@@ -39,10 +39,10 @@ def result(
         cold: number of targets that never occur in training.
         seconds: duration of the evaluation.
         repeats: number of targets that repeat an item of the history.
-        step: of the checkpoint; None for a baseline.
+        step: step of the checkpoint; None for a baseline.
         coverage: coverage@10, if computed.
         also: {further protocol: (ranks, coverage)} of the same questions.
-        source: [Q] the users, where the targets of each are one basket; None: each target is a question of its own.
+        source: [Q] the users, if a user's targets are one basket; None if each target is a question of its own.
     """
     others = {name: _measured(*values, source=source) for name, values in (also or {}).items()}
     return {
@@ -60,9 +60,9 @@ def result(
 
 
 def with_query_time(result: dict) -> dict:
-    """The result of a model that was told when its targets were: each of its protocols says so.
+    """Marks every protocol of a result as one where the model was told when its targets occurred.
 
-    What is not told so is another task, whose results go by other names.
+    This is another task, so its results must not go by the plain names.
     """
     told = result | {"protocol": result["protocol"] + TOLD}
     if "also" in result:
@@ -76,12 +76,12 @@ def _measured(ranks, coverage, source):
 
 
 def apart(ranks: np.ndarray, cold: np.ndarray, source: np.ndarray | None = None) -> dict[str, dict]:
-    """Returns {"warm", "cold"} -> {"users", "metrics", "ci95"} of targets that occur in training, and of the others.
+    """Returns {"users", "metrics", "ci95"} of "warm" targets, which occur in training, and of "cold" ones, which don't.
 
     Args:
         ranks: [Q].
         cold: [Q] bool.
-        source: as of `result`; then a part of a basket is taken for a basket, and "targets" is its number of items.
+        source: as for `result`; the part of a basket then counts as a basket, and "targets" is the number of items.
     """
     return {
         name: next_basket.counted(ranks[some], of) | next_basket.measured(ranks[some], of)
@@ -98,7 +98,7 @@ def by_measure(result: dict) -> dict[str, dict]:
 
 
 def deciding(result: dict, seen: str) -> dict:
-    """Returns what has the metrics of a result under the protocol that chooses the checkpoint, by `config.seen`."""
+    """Returns the part of a result under the protocol that chooses the checkpoint, given `config.seen`."""
     return by_measure(result).get(KEPT, result) if seen == "keep" else result
 
 
@@ -195,7 +195,7 @@ class Evaluation:
         if not self.beside:
             return
         protocol = untold(self.result["protocol"])
-        own = self.name + self.result["protocol"].removeprefix(protocol)  # baselines know no times
+        own = self.name + self.result["protocol"].removeprefix(protocol)  # baselines aren't told times
         results = {own: self.result, **self.beside}
         measured = {
             name: {untold(each): of for each, of in by_measure(found).items()} for name, found in results.items()
@@ -214,9 +214,9 @@ class Evaluation:
 
 def _what_repeats_mean(protocol, found):
     if KEPT in found and FULL in found:
-        return f". {FULL} ranks such a target among what the history lacks, and so too well; {KEPT} leaves nothing out"
+        return f". {FULL} ranks such a target without the history's other items, so too high; {KEPT} leaves nothing out"
     if not whole(protocol):
-        return f", and {protocol} draws nothing of the history to rank such a target among: --protocol full tells more"
+        return f", but {protocol} never samples the history's other items against it: --protocol full tells more"
     return ""
 
 

@@ -23,7 +23,7 @@ from jaxrec.system.errors import UserError
 ARRAYS = {"users": 2, "user_ids": 1, "items": 2, "item_ids": 1, "bias": 1}  # {array of an .npz: number of its axes}
 FOLDER = ("items.parquet", "users.parquet")  # written by `jaxrec vectors`
 ROLES = {"user": KNOWN["user"].split(), "item": KNOWN["item"].split(), "rank": ["rank"], "score": ["score", "scores"]}
-INEXACT = "is a number with a point that is no integer, or too large to be exact"
+INEXACT = "is a float that is not an integer, or is too large to be exact"
 FORMS = (
     "name an .npz of users, user_ids, items and item_ids, a folder that jaxrec vectors wrote, or a .csv or .parquet of "
     "user, item and rank or score"
@@ -80,7 +80,7 @@ def _archive(path: Path) -> Vectors:
         with open(path, "rb") as file:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
-                raise UserError(f"{path}: a lone array, saved by np.save: write it by np.savez with {_wanted()}")
+                raise UserError(f"{path}: a single array, saved by np.save: write it by np.savez with {_wanted()}")
             held = archive.files
             for name in set(ARRAYS) & set(held):
                 try:
@@ -95,7 +95,7 @@ def _archive(path: Path) -> Vectors:
     except (zipfile.BadZipFile, EOFError, ValueError, OSError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path}: no .npz that can be read ({error}): write it again by np.savez") from None
+        raise UserError(f"{path}: not a readable .npz ({error}): write it again by np.savez") from None
     return _vectors(str(path), arrays, held)
 
 
@@ -135,7 +135,7 @@ def _matrix(path: Path, vectors: pl.Series) -> np.ndarray:
 
 
 def _vectors(name: str, arrays: Mapping[str, Any], held: Iterable[str] = ()) -> Vectors:
-    """Returns checked Vectors. `held`: the names of all arrays, for messages."""
+    """Returns Vectors after checking them. `held`: the names of all arrays, for messages."""
     if missing := [each for each in ARRAYS if each not in arrays and each != "bias"]:
         raise UserError(
             f"{name}: no array {some(missing)} among {some(held or arrays)}: write it by np.savez with {_wanted()}"
@@ -150,7 +150,7 @@ def _vectors(name: str, arrays: Mapping[str, Any], held: Iterable[str] = ()) -> 
             continue
         array = _numbers(name, each, array)
         if array.ndim != axes or array.dtype.kind not in "fiu":
-            raise UserError(f"{name}: {each} is {array.dtype} of {array.ndim} axes: give numbers of {axes}")
+            raise UserError(f"{name}: {each} is {array.dtype} with {array.ndim} axes: give numbers with {axes}")
         with np.errstate(over="ignore"):  # rejected below
             found[each] = array.astype(np.float32)
         if (wrong := ~np.isfinite(found[each])).any():
@@ -164,23 +164,23 @@ def _numbers(name: str, each: str, rows: Any) -> np.ndarray:
     try:
         return np.asarray(rows)
     except ValueError:
-        raise UserError(f"{name}: {each} has rows of several lengths: give every row as many numbers") from None
+        raise UserError(f"{name}: {each} has rows of several lengths: give all rows the same length") from None
 
 
 def _ids(name: str, each: str, ids: Any) -> pl.Series:
-    """Returns ids in their order as a Series named `each`, none of them missing or inexact.
+    """Returns ids in their order as a Series named `each`.
 
     Raises:
-        UserError: if they are no row of ids, or one is missing, or a float that may be another id.
+        UserError: if they have several axes or unsuitable types, or one is missing or a float that may be another id.
     """
     values = ids if isinstance(ids, pl.Series) else np.asarray(ids)
-    if len(values.shape) != 1:  # also of a set, which has no order
-        raise UserError(f"{name}: {each} has {len(values.shape)} axes: give one id a row, in the order of the vectors")
-    try:  # objects are the strings and integers of a column of pandas
+    if len(values.shape) != 1:  # a set, which has no order, has 0 axes
+        raise UserError(f"{name}: {each} has {len(values.shape)} axes: give one id per row, in the vectors' order")
+    try:  # a column of pandas may hold its strings and integers as objects
         made = values.tolist() if isinstance(values, np.ndarray) and values.dtype == object else values
         series = pl.Series(each, made)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
-        raise UserError(f"{name}: {each} is {values.dtype}, or of several kinds: give integers, or text") from None
+        raise UserError(f"{name}: {each} is {values.dtype}, or of mixed types: give integers, or text") from None
     for wrong, why in ((series.is_null(), "is missing"), (_inexact(series), INEXACT)):
         if wrong.any():
             raise UserError(f"{name}: {each} row {wrong.arg_true()[0]} {why}: give its id, or leave the row out")
@@ -188,7 +188,7 @@ def _ids(name: str, each: str, ids: Any) -> pl.Series:
 
 
 def _inexact(ids: pl.Series) -> pl.Series:
-    """Returns whether each id is a float that is not exactly one integer: NaN, 0.5, or one that has lost digits."""
+    """Returns whether each id is a float that isn't exactly one integer: NaN, 0.5, or one that may have lost digits."""
     if not ids.dtype.is_float():
         return pl.repeat(False, len(ids), eager=True)
     return ((ids == ids.floor()) & (ids.abs() < EXACT.get(ids.dtype, 2**11))).fill_null(True).not_()
@@ -199,13 +199,13 @@ def _check_vectors(name: str, found: dict) -> None:
     users, items = found["users"], found["items"]
     if users.shape[1] != items.shape[1] or not users.shape[1]:
         raise UserError(
-            f"{name}: vectors of users have {users.shape[1]} numbers and of items {items.shape[1]}: "
-            "give both as many, and one at least"
+            f"{name}: vectors of users have {users.shape[1]} numbers and those of items {items.shape[1]}: "
+            "give both the same length, at least 1"
         )
     for values, ids in (("users", "user_ids"), ("items", "item_ids"), ("bias", "item_ids")):
         if values in found and len(found[values]) != len(found[ids]):
             raise UserError(
-                f"{name}: {values} has {len(found[values]):,} rows and {ids} {len(found[ids]):,}: give one id a row"
+                f"{name}: {values} has {len(found[values]):,} rows and {ids} {len(found[ids]):,}: give one id per row"
             )
 
 
@@ -214,11 +214,11 @@ def _wanted() -> str:
 
 
 def _texts(ids: pl.Series, where: str) -> pl.Series:
-    """Returns ids as text, and floats as integers: null where one is none, which is refused."""
+    """Returns ids as text, with floats as integers: null for a float that is not one, which the callers refuse."""
     if ids.dtype.is_float():
         ids = ids.cast(pl.Int64, strict=False)
     if not (ids.dtype.is_integer() or ids.dtype in (pl.String, pl.Categorical) or isinstance(ids.dtype, pl.Enum)):
-        raise UserError(f"{where}: column {ids.name} holds {ids.dtype}: an id is an integer or a text")
+        raise UserError(f"{where}: column {ids.name} holds {ids.dtype}: an id is an integer or text")
     return ids.cast(pl.String)
 
 
@@ -230,7 +230,7 @@ def _table(path: Path) -> Lists:
         chosen = _columns(str(file), names)
         return _lists(str(file), *_read(names, chosen, lambda columns: columnar.read(file, columns)))
     if kind == "json":
-        raise UserError(f"{file}: JSON: {FORMS}")
+        raise UserError(f"{file}: JSON is not read here: {FORMS}")
     found = dialects.find(file, {})
     chosen = _columns(str(file), found.names)
     options = {"quote": found.quote, "before": found.before}
@@ -254,7 +254,7 @@ def _columns(name: str, names: list[str]) -> dict[str, int]:
         found.pop("score", None)
     for role, at in found.items():
         if len(same := [own for own, each in zip(names, plainly, strict=True) if each == plainly[at]]) > 1:
-            raise UserError(f"{name}: columns {some(same)} could all be the {role}: rename all but the one")
+            raise UserError(f"{name}: columns {some(same)} could all be the {role}: rename all but one")
     missing = [role for role in ("user", "item") if role not in found]
     missing += ["rank or score"] * (not found.keys() & {"rank", "score"})
     if missing:
@@ -263,29 +263,29 @@ def _columns(name: str, names: list[str]) -> dict[str, int]:
 
 
 def _lists(name: str, columns: dict[str, str], batches) -> Lists:
-    """Returns checked Lists from batches of rows."""
-    bad = BadRows(cure="Mend such rows, and give the file again")
+    """Returns Lists from batches of rows, after checking them."""
+    bad = BadRows(cure="Correct such rows, and give the file again")
     by = "rank" if "rank" in columns else "score"
     users, items, orders = [], [], []
     for batch in batches:
         order, ids = _order(name, columns[by], batch.frame[by]), ("user", "item")
         wrong = [(batch.frame[role].is_null(), f"no {role}: give its id") for role in ids]
         wrong += [(_inexact(batch.frame[role]), f"{columns[role]} {INEXACT}: give its id") for role in ids]
-        wrong.append((~order.is_finite().fill_null(False), f"{columns[by]} is no finite number: give one"))
+        wrong.append((~order.is_finite().fill_null(False), f"{columns[by]} is not a finite number: give one"))
         _refuse(bad, batch, wrong)
         users.append(_texts(batch.frame["user"], name))
         items.append(_texts(batch.frame["item"], name))
         orders.append(order.to_numpy() * (1 if by == "rank" else -1))
     bad.close()
     if not sum(map(len, users)):
-        raise UserError(f"{name}: no rows: give the best items of every user, a row each")
+        raise UserError(f"{name}: no rows: give the best items of every user, one per row")
     return Lists(name, pl.concat(users), pl.concat(items), np.concatenate(orders))
 
 
 def _order(name: str, column: str, values: pl.Series) -> pl.Series:
-    """Returns ranks or scores as floats, null where one is no number."""
+    """Returns ranks or scores as floats; null where the value is not a number."""
     if not (values.dtype.is_numeric() or values.dtype == pl.String):
-        raise UserError(f"{name}: column {column} holds {values.dtype}: give a number a row, an item each")
+        raise UserError(f"{name}: column {column} holds {values.dtype}: give each row one item and one number")
     return values.cast(pl.Float64, strict=False)
 
 
@@ -322,13 +322,13 @@ def check_known(found: np.ndarray, ids: pl.Series, own: np.ndarray, what: str, n
     if not found.any():
         theirs, ours = some(ids.unique(maintain_order=True)[:3]), some(own[:3].tolist())
         raise UserError(
-            f"{name}: none of its {what}s is asked for in the data: it has {theirs}, and the data {ours}: give the "
-            "ids that the data have, no numbers of the model's own"
+            f"{name}: none of its {what}s is asked for in the data: it has {theirs}, and the data have {ours}: give "
+            "the ids of the data, not the model's own numbers"
         )
 
 
 def check_once(found: np.ndarray, ids: pl.Series, name: str) -> None:
-    """Checks that no two ids are one id of the log, as 7 and 7.0 are where its ids are integers.
+    """Checks that no two ids stand for the same id of the log, as 7 and 7.0 do if its ids are integers.
 
     Raises:
         UserError: if two are.
@@ -336,9 +336,9 @@ def check_once(found: np.ndarray, ids: pl.Series, name: str) -> None:
     known, times = np.unique(found[found > 0], return_counts=True)
     if (times > 1).any():
         same = some(ids.filter(pl.Series(found == known[times.argmax()])))
-        raise UserError(f"{name}: {ids.name} holds {same}, which are one id: give every id one vector")
+        raise UserError(f"{name}: {ids.name} holds {same}, which are the same id: give each id one vector")
 
 
 def unlisted(what: str, name: str) -> NoReturn:
     """Raises UserError for a measure that lists don't determine."""
-    raise UserError(f"{name}: {what}: give vectors, whose every score is known")
+    raise UserError(f"{name}: {what}: give vectors, from which every score is known")

@@ -14,11 +14,11 @@ from jaxrec.evaluation.metrics import MISS
 DAY = 86_400_000_000  # microseconds
 PARTS = 4  # segments per quantity: quartiles of the questions
 COLD = "whether the target is cold: events in training"
-YES_OR_NO = {  # boolean columns with segments -> their names for people
+YES_OR_NO = {  # boolean columns with segments -> their displayed names
     "switches_topic": "whether the target switches topic: 1 where it shares none with the last item",
     "begins_session": "whether the target begins a session: 1 where it does",
 }
-BY = {  # columns with segments -> their names for people
+BY = {  # columns with segments -> their displayed names
     "history_length": "history length",
     "activity": "activity: events a day",
     "target_count": "the target's popularity: events in training",
@@ -35,11 +35,11 @@ def frame(split: Split, questions: Questions, ranks: np.ndarray, topic: str = ""
         topic: item column of topics, see `topics.column`.
 
     Returns:
-        The columns user and target, external ids; rank, from 1, null for a miss; history_length; target_count, the
-        target's training interactions; and if users have single questions and times are known, activity, the history's
-        events per day from the first to the last, over at least one day. If known, switches_topic, whether the target
-        shares no topic with the last item of the history (null if one of them has none), and begins_session, whether
-        the target is the first event of a session.
+        The columns user and target (external ids), rank (from 1, null for a miss), history_length, and target_count
+        (the target's number of training interactions). If each user has one question and times are known, also
+        activity: the history's events per day from the first to the last, over at least one day. If known, also
+        switches_topic: whether the target shares no topic with the last item of the history (null if one of them has
+        none), and begins_session: whether the target is the first event of a session.
     """
     data, length = split.interactions, questions.stop - questions.start
     columns = {
@@ -66,13 +66,13 @@ def segments(asked: pl.DataFrame, source: np.ndarray | None = None) -> list[dict
 
     Args:
         asked: as from `frame`.
-        source: [Q] the users, where the targets of each are one basket, of which a segment has a part or all, taken for
-            a basket; None: each target is a question of its own.
+        source: [Q] the users, if a user's targets are one basket; the part of a basket in a segment then counts as a
+            basket. None if each target is a question of its own.
 
     Returns:
-        [{"by", "low", "high", "users", "metrics", "ci95"}], of baskets "targets" too, with `low` and `high` of the
-        segment's values. Bounds are quartiles of the questions, as far as they are distinct. Popularity excludes cold
-        targets; if there are any, cold and other targets are two further segments.
+        [{"by", "low", "high", "users", "metrics", "ci95"}], and for baskets "targets" too. `low` and `high` are the
+        smallest and largest value in the segment. Bounds are quartiles of the questions, as far as they are distinct.
+        Popularity excludes cold targets; if there are any, cold and other targets are two further segments.
     """
     ranks = asked["rank"].fill_null(MISS).to_numpy()
 
@@ -85,7 +85,7 @@ def segments(asked: pl.DataFrame, source: np.ndarray | None = None) -> list[dict
 
 
 def _parts(asked):
-    """Yields the parts of the questions: what they go by, its value of each question [Q], and which are in it [Q]."""
+    """Yields the segments: the name of the quantity, its values [Q], and which questions are in the segment [Q]."""
     counts = asked["target_count"].to_numpy()
     cold = counts == 0
     for column, name in BY.items():
@@ -103,7 +103,7 @@ def _parts(asked):
 
 
 def _quarters(values, some):
-    """Yields which of some questions are in each quarter by their values, [Q] bool."""
+    """Yields, for each quarter of some questions by their values, which questions are in it. [Q] bool"""
     if not some.any():
         return
     ends = np.unique(np.quantile(values[some], np.arange(1, PARTS) / PARTS, method="inverted_cdf"))

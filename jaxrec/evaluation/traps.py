@@ -24,7 +24,7 @@ AT = 10  # k of the hits
 SAMPLE = 4000  # questions used to check vectors
 FEW = 10  # minimum number of hits for a warning
 TIED = 0.01  # share of tied targets that is reported
-NEWEST = 10  # history items that count as the last ones
+NEWEST = 10  # number of history items that count as the last ones
 LONG = 4  # minimum history length for a warning
 QUESTIONS = (
     "Was the checkpoint, or any setting, chosen by looking at the test? Choose on the validation items.",
@@ -35,7 +35,7 @@ QUESTIONS = (
 
 
 def warning(trap: str, text: str, **figures: float) -> dict[str, Any]:
-    """Returns a warning as plain values: the trap, a description, and figures."""
+    """Returns a warning as plain values: the name of the trap, a description, and figures."""
     return {"trap": trap, "text": text, **figures}
 
 
@@ -45,9 +45,11 @@ def of_lists(placed: PlacedLists, split: Split, questions: Questions, protocol: 
     at, seen = min(AT, placed.k), _seen_share(placed, split, questions)
     if seen and protocol == FULL:
         text = (
-            f"{seen:.2%} of the rows hold an item of the user's history (the newest aside): the seen-filter lacks it "
+            f"{seen:.2%} of the rows hold an item of the user's history (except the newest): the seen-filter misses it "
         )
-        text += "(sets scores to 0, reaches back too short), or the history is another; `full` filters before it cuts"
+        text += (
+            "(it sets scores to 0, or looks at too few events), or the history differs; `full` filters before it cuts"
+        )
         found.append(warning("seen items", text, share=seen))
     elif protocol == FULL:
         found += _seen_targets(placed, split, questions)
@@ -61,9 +63,9 @@ def of_lists(placed: PlacedLists, split: Split, questions: Questions, protocol: 
     newest = _newest_hits(placed, split, questions, at)
     if newest.sum() > max(every[0].sum(), FEW) and seen * placed.k < 0.5:  # otherwise there is no seen-filter
         text = (
-            f"the target is among the {at} best of {every[0].mean():.1%}, a random one of the last {NEWEST} items of "
+            f"the target is in the top {at} for {every[0].mean():.1%} of the users, a random one of the last {NEWEST} "
         )
-        text += f"the history of {newest.mean():.1%}: another order, or another file, of the data"
+        text += f"items of the history for {newest.mean():.1%}: the data are in another order, or from another file"
         found.append(warning("wrong order", text, target=float(every[0].mean()), newest=float(newest.mean())))
     return found + _below_popularity(placed.ranks(questions.target), split, questions, at)
 
@@ -72,14 +74,14 @@ def _of_rows(placed: PlacedLists, questions: Questions) -> list[dict]:
     """Returns warnings about the form of lists, independent of the history."""
     found, lengths, k = [], placed.lengths[placed.lengths > 0], placed.k
     if short := int((lengths < k).sum()):
-        text = f"lists are of {lengths.min():,} to {k:,} items, {short:,} of {len(lengths):,} shorter than the longest"
-        found.append(warning("unequal lists", f"{text}: what they lack counts as a miss", lists=short))
+        text = f"lists have {lengths.min():,} to {k:,} items, {short:,} of {len(lengths):,} fewer than the longest"
+        found.append(warning("unequal lists", f"{text}: items that they lack count as misses", lists=short))
     if placed.repeated:
-        text = f"{placed.repeated:,} rows repeat an item of the same list, and take a place for nothing"
+        text = f"{placed.repeated:,} rows repeat an item of the same list, and waste a place"
         found.append(warning("repeated items", text, rows=placed.repeated))
     tied = _tied_in_lists(placed, questions)
     if tied > TIED:
-        text = f"{tied:.1%} of the targets that lists hold share their rank or score with others, which count as better"
+        text = f"{tied:.1%} of the targets in lists share their rank or score with others, which count as better"
         found.append(warning("ties", f"{text}: write a rank, or scores with more digits", share=tied))
     return found
 
@@ -108,15 +110,17 @@ def of_vectors(placed: PlacedVectors, split: Split, questions: Questions, device
 
 
 def _strangers(found: Strangers, what: str, asked: int) -> list[dict]:
-    """Returns warnings about ids that the data or the file lack."""
+    """Returns warnings about ids that only the file or only the data have."""
     warnings = []
     for kind, ids in (("users", found.users), ("items", found.items)):
-        text = f"{len(ids):,} {kind} are none of the data ({some(ids, 3)})"
+        text = f"{len(ids):,} {kind} are not in the data ({some(ids, 3)})"
         if kind == "items":
-            text += f", {found.item_rows:.1%} of the {'rows, which take a place' if what == 'list' else 'vectors'}"
+            text += f", {found.item_rows:.1%} of the {'rows, which waste a place' if what == 'list' else 'vectors'}"
         warnings += [warning(f"unknown {kind}", text, number=len(ids))] if ids else []
     if found.absent_users:
-        text = f"{found.absent_users:,} of {asked:,} users who are asked have no {what}: their targets count as misses"
+        text = (
+            f"{found.absent_users:,} of {asked:,} users with a question have no {what}: their targets count as misses"
+        )
         warnings.append(warning("missing users", text, number=found.absent_users))
     if found.absent_items:
         text = f"{found.absent_items:,} items of the data have no vector: they are ranked last"
@@ -125,7 +129,7 @@ def _strangers(found: Strangers, what: str, asked: int) -> list[dict]:
 
 
 def _backwards(split: Split, questions: Questions, number: int) -> list[np.ndarray]:
-    """Returns the targets, the items before them, those before these, ...: `number` arrays [Q]; 0 if there is none."""
+    """Returns the targets, the items before them, the items before those, ...: `number` arrays [Q]; 0 if none."""
     items = split.interactions.items
     found = [questions.target]
     for back in range(1, number):
@@ -137,14 +141,14 @@ def _backwards(split: Split, questions: Questions, number: int) -> list[np.ndarr
 def _input_ends_elsewhere(rates: list[float], hits: np.ndarray, at: int) -> list[dict]:
     """Returns a warning if the input seems to end elsewhere than at the item before the target.
 
-    That is, if another item stands out as the last input, or if the item before the target is hit as rarely as the
-    target, and earlier items far more often.
+    That is, if another item stands out as the last one of the input, or if the item before the target is hit about as
+    rarely as the target, and earlier items far more often.
     """
     target, before, second, third = rates
     if target > max(0.5, 3 * max(rates[1:])) and min(rates[1:]) > 0.05:
-        text = f"the target is among the {at} best of {target:.1%}, the items before it of {before:.1%} and "
-        text += f"{second:.1%}: the input seems to hold the target itself (jaxrec vectors takes --split test), or to "
-        text += "be in another order"
+        text = f"the target is in the top {at} for {target:.1%} of the users, the two items before it for {before:.1%} "
+        text += f"and {second:.1%}: the input seems to contain the target itself (use jaxrec vectors --split test), "
+        text += "or to be in another order"
         return [warning("target in the input", text, target=target, before=before)]
     stands_out = abs(second - third) > 1.2 * abs(before - third) + 0.03 and max(hits[1:]) >= FEW
     unlike = 0.7 * target < before < 1.5 * target and min(second, third) > 2 * before and hits[1] >= FEW
@@ -153,9 +157,9 @@ def _input_ends_elsewhere(rates: list[float], hits: np.ndarray, at: int) -> list
 
 def _too_short(rates: list[float], at: int) -> dict:
     target, before, second, _ = rates
-    text = f"the item before the target (the validation item, of a test) is among the {at} best of {before:.1%}, the "
-    text += f"target of {target:.1%}, the item before both of {second:.1%}: the input seems to end before that item, "
-    text += "and the test gives it"
+    text = f"the item before the target (in a test, the validation item) is in the top {at} for {before:.1%} of the "
+    text += f"users, the target for {target:.1%}, the item before both for {second:.1%}: the input seems to end before "
+    text += "that item, which the test gives to models"
     return warning("missing validation item", text, target=target, before=before, second=second)
 
 
@@ -170,12 +174,14 @@ def _newest_in_lists(hit: np.ndarray, at: int) -> dict:
     together, apart = hit[0][hit[1]].sum(), hit[1].sum() * target  # apart: expected number if they were independent
     never = together < 0.2 * apart if apart >= 5 else target < 0.1 * before
     if never:
-        text = f"the target is among the {at} best of {target:.1%}, the item before it of {before:.1%}, never both: "
-        text += "another order of the last items, or the wrong file (of the validation)"
+        text = f"the target is in the top {at} for {target:.1%} of the users, the item before it for {before:.1%}, "
+        text += "never both: the last items are in another order, or the file is the wrong one (of the validation)"
         return warning("wrong order", text, target=target, before=before)
-    text = f"the item before the target (the validation item, of a test) is among the {at} best of {before:.1%}, the "
-    text += f"target of {target:.1%}, what came before of {second:.1%}: the seen-filter lacks that item, and "
-    text += "perhaps the input too, the more so the nearer the first two are: the test gives it"
+    text = f"the item before the target (in a test, the validation item) is in the top {at} for {before:.1%} of the "
+    text += (
+        f"users, the target for {target:.1%}, the item before both for {second:.1%}: the seen-filter lacks that item, "
+    )
+    text += "and so may the input, likelier the closer the first two are; the test gives that item to models"
     return warning("missing validation item", text, target=target, before=before, second=second)
 
 
@@ -191,7 +197,7 @@ def _seen_share(placed: PlacedLists, split: Split, questions: Questions) -> floa
 
 
 def _seen_targets(placed: PlacedLists, split: Split, questions: Questions) -> list[dict]:
-    """Returns a warning if a seen-filter takes many targets from the lists, which the protocol never leaves out."""
+    """Returns a warning if a seen-filter removes many targets from the lists, which the protocol never does."""
     row = np.repeat(np.arange(len(questions.target)), questions.stop - questions.start)
     same = np.asarray(split.interactions.items[slices(questions.start, questions.stop)]) == questions.target[row]
     repeats, hit = np.isin(np.arange(len(questions.target)), row[same]), placed.ranks(questions.target) < MISS
@@ -200,7 +206,7 @@ def _seen_targets(placed: PlacedLists, split: Split, questions: Questions) -> li
         return []
     text = f"{lost:,} of {len(questions.target):,} targets repeat an item of their history, and their lists lack them: "
     text += (
-        "a seen-filter left them out, as `full` never does; it ranks them where it is given vectors (jaxrec vectors)"
+        "a seen-filter removed them, which `full` never does: give vectors (jaxrec vectors), by which they are ranked"
     )
     return [warning("seen targets", text, targets=lost)]
 
@@ -244,6 +250,6 @@ def _below_popularity(ranks: np.ndarray, split: Split, questions: Questions, at:
         return []
     own, floor = float(own / len(ranks)), float(floor / len(ranks))
     text = (
-        f"HR@{at} is {own:.4f}, of mere popularity {floor:.4f}: other ids, another order or another file are likelier "
+        f"HR@{at} is {own:.4f}, and that of popularity {floor:.4f}: other ids, another order or another file are more "
     )
-    return [warning("below popularity", text + "than such a model", own=own, popularity=floor)]
+    return [warning("below popularity", text + "likely than so weak a model", own=own, popularity=floor)]

@@ -1,4 +1,4 @@
-"""What several files of this wing judge."""
+"""What several tests of evaluation use."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from jaxrec import cli
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A folder with a log, a workdir, and what the commands write of its test."""
+    """A folder with a log, a workdir, and the files that the commands write for its test."""
     folder, random = tmp_path_factory.mktemp("referee"), np.random.default_rng(0)
     rows = [f"u{user},i{item},{at}" for user in range(60) for at, item in enumerate(random.permutation(130)[:9])]
     (folder / "log.csv").write_text("user,item,time\n" + "\n".join(rows) + "\n")

@@ -1,4 +1,4 @@
-"""Metrics by test, by age and by how often one retrains, of ranks that are known."""
+"""Metrics by test, by age of the model and by retraining interval, from known ranks."""
 
 from math import log2
 
@@ -12,19 +12,19 @@ from jaxrec.evaluation.comparison import by_user, gains
 from jaxrec.evaluation.metrics import MISS
 
 FOLDS = 4
-FOLD = np.repeat(np.arange(FOLDS), [5, 1, 10, 4])  # of each question
+FOLD = np.repeat(np.arange(FOLDS), [5, 1, 10, 4])  # the test of each question
 ASKED = Asked(np.arange(20) % 7, np.arange(20), FOLD)
 
 
 def made(trained, rank, answered=None):
-    """Ages of trainings whose questions have the rank `rank(trained, fold)` each."""
+    """Ages of trainings that rank every target of a test `rank(trained, fold)`-th."""
     ranks = {each: np.array([[rank(each, fold) for fold in FOLD]]) for each in trained}
     answered = answered or {each: np.ones(20, bool) for each in trained}
     return Ages(asked=ASKED, days=7, folds=FOLDS, ranks=ranks, answered=answered)
 
 
 def test_what_loses_a_rank_a_week_is_read_so():
-    """Trained `age` tests ago it ranks every target at 1 + age."""
+    """A model trained `age` tests ago ranks every target at 1 + age."""
     found = made(range(FOLDS), lambda trained, fold: 1 + abs(fold - trained)).result()
     assert [(each["trained"], each["asked"]) for each in found["cells"]] == [
         (i, j) for i in range(4) for j in range(i, 4)
@@ -67,13 +67,13 @@ def test_what_can_not_be_answered_is_a_miss_and_told_apart():
 
 
 def test_models_are_compared_with_those_of_the_same_tests_after_the_first_training():
-    """Both train before tests 0, 1 and 3; from the second training on one ranks second what the other ranks first."""
+    """Both train before tests 0, 1 and 3; from the second training on, one ranks targets second, the other first."""
     ours = made([0, 1, 3], lambda trained, _: 2 if trained else 7)
     theirs = made([0, 1, 3], lambda trained, _: 1 if trained else 7)
     found, lost = ours.beside(theirs), 1 / log2(3) - 1
     assert found["tests"] == 3 and (found["metrics"]["mrr"], found["fresh"]["mrr"]) == pytest.approx((0.5, 1))
     assert found["difference"]["ndcg@10"] == pytest.approx(lost)
-    assert found["difference"]["ci95"] == pytest.approx([lost, lost])  # paired: no question differs by another amount
+    assert found["difference"]["ci95"] == pytest.approx([lost, lost])  # paired: all questions differ by the same amount
     assert made([0], lambda *_: 1).beside(made([0], lambda *_: 2)) == {}
 
 

@@ -117,14 +117,14 @@ def test_nothing_is_learnt_from_what_is_held_out():
 
 
 def test_transitions_of_nothing_are_popularity():
-    split = last_item(from_sequences([[1, 2, 3], [2, 3, 1], [2, 1, 3]]))  # one training item a user: no transition
+    split = last_item(from_sequences([[1, 2, 3], [2, 3, 1], [2, 1, 3]]))  # one training item per user: no transition
     scorer, params, queries = scored("transitions", split, split.test)
     found = [places(scorer.at(jax.tree.map(jnp.asarray, params), q, np.arange(1, 4))).tolist() for q in queries]
     assert found == [[1, 2, 0]] * 3
 
 
 def test_a_row_of_transitions_ends_where_the_next_begins():
-    """Item 1 is followed by 2 alone; the row of item 2, which lies behind, begins with 3."""
+    """Item 1 is followed only by 2; the next row, that of item 2, begins with 3."""
     split = last_item(from_sequences([[1, 2, 1, 1], [2, 3, 1, 1], [3, 1, 1, 1], [3, 2, 1, 1]]))
     scorer, params, _ = scored("transitions", split, split.test)
     params, items = jax.tree.map(jnp.asarray, params), np.arange(1, 4)
@@ -188,7 +188,7 @@ def test_what_others_bought_beats_popularity(name):
 def test_bpr_has_nothing_for_a_new_session():
     pytest.importorskip("implicit")
     split = sessions(replace(from_sequences([[1, 2, 3], [2, 3], [3, 1], [1, 2]]), train_sessions=2), valid=0)
-    with pytest.raises(UserError, match="bpr has no vector for those that did not train: take als"):
+    with pytest.raises(UserError, match="bpr has no vector for users without training events: use als"):
         scored("bpr", split, split.test)
     assert scored("als", split, split.test)[2].shape == (2, 64)
 
@@ -200,7 +200,7 @@ def test_a_missing_library_is_named(monkeypatch):
 
 
 def test_of_some_types_alone_what_is_bought_is_popular_and_follows():
-    """Item 2 is seen most, 3 is bought; after 1 comes 2 more often than 3, which is bought then; after 4 nothing is."""
+    """Item 2 is viewed most, 3 is bought. After 1, 2 comes more often than 3, but is not bought; after 4 nothing is."""
     seen = [[1, 2, 2, 2, 4, 1, 3, 4, 4], [1, 2, 1, 2, 1, 3, 4, 4]]
     log = from_sequences(seen)
     names = pl.Series(["buy" if item >= 3 else "view" for each in seen for item in each])

@@ -1,4 +1,4 @@
-"""Laws of baselines where baskets are asked for: the order of the rows of a basket changes no score."""
+"""Laws of baselines for baskets: the order of the rows of a basket changes no score."""
 
 import itertools
 from dataclasses import replace
@@ -16,7 +16,7 @@ from jaxrec.data.interactions import from_sequences
 from jaxrec.evaluation.baselines import BASELINES, _matrix
 
 ITEMS = 9
-BY_MATRIX = ("als", "bpr")  # which see a log by `_matrix` alone, and whose library is not exact with several threads
+BY_MATRIX = ("als", "bpr")  # they read a log only by `_matrix`, and their library isn't exact with several threads
 
 
 def log(seed, users=12):
@@ -38,7 +38,7 @@ def shuffled(data, random):
 
 
 def scores(name, data, part="test"):
-    """Every item's score for every question, by both ways to score."""
+    """Every item's score for every question, by both functions of the scorer."""
     split = baskets.last_basket(data)
     baseline, questions = BASELINES[name], getattr(split, part)
     learnt = baseline.fit(split)

@@ -1,4 +1,4 @@
-"""Laws of what is measured beyond accuracy: each measure is its definition, whoever answered."""
+"""Laws of the measures beyond accuracy: each equals its definition, whatever made the lists."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ logs = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=6), min_size=2,
 
 
 def lists_of(data, questions, k=3):
-    """Lists of distinct items, the zeros at their ends."""
+    """Lists of distinct items, with zeros at their ends."""
     found = np.zeros((questions, k), np.int32)
     for row in found:
         own = data.draw(st.lists(st.integers(1, 6), max_size=k, unique=True))
@@ -79,7 +79,7 @@ def test_of_many_lists_diversity_is_of_a_sample(monkeypatch):
 
 
 def test_everyone_is_measured_alike(trained):
-    """A workdir, its vectors and its lists say the same, and the printed metrics can be made of the ranks alone."""
+    """A workdir, its vectors and its lists give the same measures, and the printed metrics follow from the ranks."""
     told = {"beyond_accuracy": 5}
     own = jaxrec.evaluate(trained / "run", **told)
     by_vectors = jaxrec.judge(trained / "vectors", trained / "log.csv", **told)
@@ -179,7 +179,7 @@ def test_segments_are_who_has_so_much_and_share_out_everyone():
 
 
 def test_what_cannot_be_known_is_left_out():
-    """Without times there is no activity; where nothing is cold nothing is said of it; one kind of user is one part."""
+    """Without times there is no activity, without cold targets no segment for them; equal users are one segment."""
     log = jaxrec.prepare(pl.DataFrame({"user": [1, 1, 1, 2, 2, 2], "item": [1, 2, 3, 3, 2, 1]}), time="none")
     found = jaxrec.evaluate("popularity", log, beyond_accuracy=1)
     parts, told = found.result["beyond_accuracy"]["segments"], found.result["beyond_accuracy"]
@@ -193,7 +193,7 @@ def test_what_cannot_be_known_is_left_out():
     assert judged.result["beyond_accuracy"]["metrics"]["gini@1"] == pytest.approx(2 / 3)
     assert "HR@1" in repr(judged) and judged.ranks["rank"].to_list() == [1, None]
     only = jaxrec.judge(pl.DataFrame({"user": [1, 2], "item": [3, 9], "rank": [1, 1]}), log, beyond_accuracy=1)
-    assert only.result["beyond_accuracy"]["metrics"]["gini@1"] == pytest.approx(2 / 3)  # 9 is no item of the data
+    assert only.result["beyond_accuracy"]["metrics"]["gini@1"] == pytest.approx(2 / 3)  # 9 is not an item of the data
 
 
 def test_events_of_sessions_have_segments_too(clicks):
@@ -215,11 +215,11 @@ def test_what_does_not_go_together_is_refused(trained, capsys):
     cases = [
         (
             ["--workdir", run, "--beyond-accuracy", "--protocol", "uniform-100"],
-            "ask by --protocol full, or write --ranks",
+            "use --protocol full, or write the ranks by --ranks",
         ),
         (["--workdir", run, "--beyond-accuracy", "0"], "beyond_accuracy: k is 0: ask for at least one item"),
         (["--workdir", run, "--beyond-accuracy", "99999"], "--beyond-accuracy 99999: the catalogue has"),
-        (["--workdir", run, "--scores", lists, "--beyond-accuracy", "21"], "the lists are of 20: ask for 20"),
+        (["--workdir", run, "--scores", lists, "--beyond-accuracy", "21"], "the lists have 20 items: ask for 20"),
         (["--workdir", run, "--ranks", "ranks.csv"], "give a name that ends in .parquet"),
     ]
     for flags, said in cases:

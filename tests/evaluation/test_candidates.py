@@ -1,4 +1,4 @@
-"""Laws of what a sampled protocol draws for a target to be ranked among."""
+"""Laws of the candidates that a sampled protocol draws."""
 
 import itertools
 
@@ -56,7 +56,7 @@ def test_a_draw_depends_on_seed_and_user_alone(protocol):
 @pytest.mark.parametrize("tries", [1, 4, 256])  # with few, the race of exponentials draws the rest
 @pytest.mark.parametrize("weights", [(1, 1, 1, 1, 1, 1), (1, 1, 2, 3, 5, 20)])
 def test_the_law_of_the_draws_is_successive_sampling(monkeypatch, tries, weights):
-    """Every ordered triple of six items as often as drawing by weight among the rest makes it."""
+    """Every ordered triple of six items is as frequent as when each is drawn by weight among those left."""
     users = 6000
     pool = np.repeat(np.arange(1, 7), weights)
     three = Protocol(name="three", number=3, pool=lambda split: pool, known=protocols._training)

@@ -9,7 +9,7 @@ from jaxrec.evaluation.comparison import by_user, paired, row_of
 
 @given(st.integers(1, 6), st.integers(0, 2**32 - 1))
 def test_where_all_that_differ_are_better_p_is_that_of_their_signs(number, seed):
-    """However the few that differ are summed: 2 of all 2^m flips are as far from 0."""
+    """However the few differences are summed, 2 of all 2^m flips are as far from 0."""
     random = np.random.default_rng(seed)
     second = random.integers(2, 11, (1, 200))
     first, better = second.copy(), random.choice(200, number, replace=False)
@@ -41,5 +41,5 @@ def test_chance_is_never_ruled_out():
 
 
 def test_the_same_sum_in_another_order_is_as_far_from_0():
-    """Of the 8 flips of d, D and -d, where D > 2 d, two fall short: those of D - 2 d."""
+    """Of the 8 flips of d, D and -d, where D > 2 d, only the two of size D - 2 d are nearer to 0 than D."""
     assert paired(np.array([[2, 1, 4]]), np.array([[4, 8, 2]]), 4_000)["p"] == pytest.approx(6 / 8, abs=0.05)

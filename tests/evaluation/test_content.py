@@ -1,4 +1,4 @@
-"""Neighbours by features are those of the definition; the draw within a category by counting."""
+"""Neighbours by features equal their definition, and draws within a category equal counting."""
 
 from dataclasses import replace
 
@@ -57,7 +57,7 @@ def test_it_is_a_baseline_and_asks_for_a_table():
     found = baseline_answers("item-features", split, "full", "test", placement.local()).result()
     assert found["users"] == len(split.test.target)
     bare = split._replace(interactions=replace(split.interactions, catalogue=from_sequences([[1]]).catalogue))
-    with pytest.raises(UserError, match="no column of its items is shared"):
+    with pytest.raises(UserError, match="no column of its items has a value that several"):
         content.fit(bare._replace(start=bare.start[:0], stop=bare.stop[:0]))
 
 

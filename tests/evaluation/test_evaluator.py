@@ -31,7 +31,7 @@ EVERY = registry.names("protocol")
     ("mesh", "model"), some([(m, n) for m in MESHES for n in ("gru4rec", "caser")], ("2x4", "gru4rec"))
 )
 def test_ranks_and_the_best_are_those_of_one_device(mesh, model):
-    """Of 301 items, which no mesh divides; ranks by every protocol."""
+    """With 301 items, which no mesh divides evenly; ranks under every protocol."""
     split = random_split(items=301)
     values = VALUES | {"model": VALUES["model"] | {"name": model}}
     alone, on_mesh = (configs.from_dict(values | {"mesh": {"item": item}}) for item in (1, MESHES[mesh][1]))

@@ -1,4 +1,4 @@
-"""Histories encoded for inference: packed on any number of devices, each as if it were alone."""
+"""Histories encoded for inference: packed on any number of devices, each is encoded as if it were alone."""
 
 from functools import cache
 
@@ -57,7 +57,7 @@ def test_packed_is_alone(lists, name, devices, width):
 
 
 def test_little_is_held_but_what_is_asked():
-    """However many histories the fullest row has."""
+    """However many histories the fullest row holds."""
     lengths = np.array([200] * 2_900 + [1, 2, 3, 4, 5] * 40)
     stop = np.cumsum(lengths)
     packed = pack_histories(np.ones(stop[-1], np.int32), stop - lengths, stop, 200, 200, jax.devices()[:1])
@@ -100,7 +100,7 @@ def test_of_processes_each_gathers_what_its_own_devices_encode(monkeypatch):
 
 
 def test_histories_beyond_2_31_events(tmp_path):
-    """In a file of holes, which takes no room."""
+    """In a sparse file, which takes no space on disk."""
     first = 2**31 + 7
     items = np.memmap(tmp_path / "items", np.int32, "w+", shape=(first + 5,))
     items[first:] = [3, 1, 4, 1, 5]

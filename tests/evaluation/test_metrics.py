@@ -63,11 +63,11 @@ def by_drawing(ranks, seed=0, resamples=1000):
 
 @pytest.mark.parametrize("most", [40, 5000])
 def test_counts_of_distinct_ranks_follow_the_law_of_drawing_question_by_question(most):
-    """The ends of the intervals of both lie within the error of 1,000 resamples, for every metric."""
+    """For every metric, the ends of the two intervals agree within the error of 1,000 resamples."""
     ranks = np.exp(np.random.default_rng(3).uniform(0, np.log(most), 400)).astype(int)
     ours, theirs = (np.array(list(found.values())) for found in (intervals(ranks), by_drawing(ranks, seed=1)))
     width = theirs[:, 1] - theirs[:, 0]
-    step = 1 / len(ranks)  # hits are counted in these
+    step = 1 / len(ranks)  # a hit rate is a multiple of this
     # the standard error of a 2.5% quantile of a normal is 2.7 deviations / sqrt(resamples), and a width 3.92 of these
     error = 4 * np.sqrt(2) * 2.7 / np.sqrt(1000) * width / 3.92 + step / 2
     assert (np.abs(ours - theirs) <= error[:, None]).all()

@@ -1,4 +1,4 @@
-"""Laws of what is measured of baskets: of single items it is what is measured of targets, and a whole is its parts."""
+"""Laws of the metrics of baskets: those of single items are the metrics of targets, and a whole is its parts."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def flat(found):
 
 
 def asked(ranks, counts):
-    """As of `segments.frame`, of histories of one length."""
+    """A table as from `segments.frame`, of histories of one length."""
     return pl.DataFrame({"rank": ranks, "history_length": np.full(len(ranks), 4), "target_count": counts})
 
 
@@ -76,7 +76,7 @@ def test_a_comparison_counts_users_as_a_result_does(found, data):
 
 @given(st.integers(0, 2**32 - 1))
 def test_the_items_of_a_basket_are_ranked_beside_each_other(seed):
-    """Also those that the history has, so that no two have one rank and no basket has more than all of a metric."""
+    """Including those in the history, so that no two share a rank and no metric exceeds 1."""
     random = np.random.default_rng(seed)
     log = from_sequences([random.integers(1, 8, 12).tolist() for _ in range(4)] + [[*range(1, 8)]])
     split = last_basket(replace(log, times=np.sort(random.integers(0, 6, len(log.items)))))
@@ -92,7 +92,7 @@ def test_the_items_of_a_basket_are_ranked_beside_each_other(seed):
         order = sorted(left, key=lambda v: -table[v - 1, 0])
         assert ranks[own].tolist() == [order.index(v) + 1 for v in questions.target[own]]
     assert max(next_basket.metrics(ranks, questions.source).values()) <= 1 + 1e-9
-    with pytest.raises(UserError, match="uniform-100 draws items for one target, and split=last-basket asks for"):
+    with pytest.raises(UserError, match="uniform-100 draws items for one target, but split=last-basket has several"):
         lay_out(split, questions, "uniform-100")
 
 

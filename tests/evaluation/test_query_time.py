@@ -1,4 +1,4 @@
-"""Laws of the time of asking in evaluation: not told unless that is asked for, and then as a request tells it."""
+"""Laws of the time of asking in evaluation: told only on request, and then as a request to a service tells it."""
 
 import dataclasses
 import io
@@ -31,7 +31,7 @@ HISTORIES = [[f"i{(7 * user + 3 * at) % 30}" for at in range(4 + 5 * (user % 3))
 
 
 def log_of(shift=0):
-    """A log whose newest event of each user is later by so many seconds."""
+    """A log where each user's newest event is later by this many seconds."""
     log, random = from_sequences(HISTORIES), np.random.default_rng(0)
     times = np.concatenate([np.cumsum(random.integers(0, 10**5, n)) for n in np.diff(log.offsets)])
     times[log.offsets[1:] - 1] += shift
@@ -110,12 +110,12 @@ def test_baselines_are_told_nothing(tmp_path, capsys):
     asked = ["evaluate", "--baseline", "popularity", "--dataset", str(tmp_path / "log.csv"), "--query-time"]
     assert cli.main(asked) == 2
     assert "--query-time goes with --workdir" in capsys.readouterr().err
-    with pytest.raises(UserError, match="a baseline knows no times"):
+    with pytest.raises(UserError, match="a baseline is told no times"):
         jaxrec.evaluate("popularity", str(tmp_path / "log.csv"), query_time=True)
 
 
 def test_a_model_that_is_not_shown_it_can_not_be_told(tmp_path):
     (tmp_path / "log.csv").write_text("user,item,time\n" + "\n".join(f"1,{item},{item}" for item in range(1, 9)))
     write_workdir(tmp_path / "run", tmp_path / "log.csv")
-    with pytest.raises(UserError, match=r"is not shown it: train with config.context=asked_gap,asked_hour"):
+    with pytest.raises(UserError, match=r"and this one is not: train with config.context=asked_gap,asked_hour"):
         evaluator.evaluation(tmp_path / "run", query_time=True)

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.evaluation: who is ranked among whom, what is drawn, and what the numbers are."""
+"""Laws of ranking: which items a target is ranked among, what is drawn, and what the numbers are."""
 
 import itertools
 from dataclasses import replace
@@ -56,7 +56,7 @@ def eight():
 
 
 def test_buckets_hold_lists_of_a_length_or_few(monkeypatch):
-    """Together all lists once; a bucket's places are the lists' own by `WIDTHS`, and `JOINED` more for each joined."""
+    """They hold every list once, padded to at most `WIDTHS` times its length, and by `JOINED` per joined bucket."""
     random = np.random.default_rng(0)
     for most, size, joined in itertools.product((3, 16, 17, 500, 9000), (1, 7, 3000), (0, 100, 1 << 17)):
         monkeypatch.setattr(ranker, "JOINED", joined)
@@ -90,7 +90,7 @@ def apart(monkeypatch):
 
 @pytest.mark.parametrize("protocol", ["full", "full, seen kept", "uniform-100"])
 def test_lists_from_the_host_give_the_same(protocol, monkeypatch, apart):
-    """For some blocks at a time, on one device and on several."""
+    """A few blocks at a time, on one device and on several."""
     split = random_split(items=300)
     table, hidden = exact_scores(split, split.test)
     asked = dot, (table, None), hidden
@@ -118,7 +118,7 @@ def test_of_processes_each_makes_the_lists_of_its_own_devices(monkeypatch):
     for own in ([0], [1, 3]):
         monkeypatch.setattr(ranker.dev, "own_shares", lambda _: np.array(own))  # noqa: B023
         for found, each in zip(sent(), whole, strict=True):
-            np.testing.assert_array_equal(found.rows, each.rows)  # of all, who are answered together
+            np.testing.assert_array_equal(found.rows, each.rows)  # of all processes, whose answers are joined
             for ours, theirs in zip(found[1:], each[1:], strict=True):
                 np.testing.assert_array_equal(ours, theirs.reshape(4, -1, *theirs.shape[1:])[own].reshape(ours.shape))
 
@@ -192,7 +192,7 @@ def test_a_target_met_before_stays_a_candidate():
     table = np.arange(7, dtype=np.float32)[:, None]  # item 7 is the best
     layout = lay_out(split, split.test)
     assert run(layout, dot, (table, None), np.ones((2, 1), np.float32)).tolist() == [1, 1]
-    # as the worst it stands behind what it has not met: of 7 items 5 are left to the first, 4 to the second
+    # as the worst it comes after all items that are not seen: of 7 items the first has 5 left, the second 4
     assert run(layout, dot, (table, None), -np.ones((2, 1), np.float32)).tolist() == [5, 4]
 
 
@@ -249,7 +249,7 @@ def test_the_best_are_those_of_a_sort_without_the_history():
 
 
 def test_seen_kept_leaves_nothing_out():
-    """Where a target repeats it is ranked among the other items of its history too: never better than by `full`."""
+    """A target that repeats is also ranked among the other items of its history: never better than by `full`."""
     split = random_split(longest=30)
     table, hidden = exact_scores(split, split.test)
     scores = hidden @ table.T
@@ -286,7 +286,7 @@ def in_sessions(histories, trains):
 
 
 def test_sessions_filter_nothing():
-    """Every event is ranked among the whole catalogue as its score says: what was met, the target too, stays."""
+    """Every event is ranked by its score among the whole catalogue: seen items stay, even the target."""
     rng = np.random.default_rng(0)
     split = in_sessions([list(range(1, ITEMS + 1)), *(rng.integers(1, ITEMS + 1, n).tolist() for n in (9, 2, 30))], 1)
     table, hidden = exact_scores(split, split.test)

@@ -1,4 +1,4 @@
-"""Laws of the referee: scores that a model hands out are judged as the model is, and each trap is told of."""
+"""Laws of the referee: a model's exported scores are judged as the model is, and each trap gets a warning."""
 
 import json
 from dataclasses import replace
@@ -66,7 +66,9 @@ def test_lists_are_judged_as_the_model_as_far_as_they_reach(trained, tmp_path, c
     assert found["metrics"].keys() == found["ci95"].keys() | {"coverage@10"} and "hr@20" in found["metrics"]
     assert found["k"] == 20 and found["paired"] is None and found["data"]["name"] is None
     said = capsys.readouterr().out
-    assert "lists of 20: no metric beyond that is known" in said and "chosen by looking at the test?" in said
+    assert (
+        "the lists have 20 items: no metric beyond that is known" in said and "chosen by looking at the test?" in said
+    )
     against = jaxrec.judge(trained / "lists.csv", workdir=trained / "run").result["paired"]
     assert against["second"] == str(trained / "run") and against["ndcg@10"] == 0
     frame = pl.read_csv(trained / "lists.csv").sample(fraction=1, shuffle=True, seed=3)
@@ -78,7 +80,7 @@ def test_lists_are_judged_as_the_model_as_far_as_they_reach(trained, tmp_path, c
 
 @pytest.fixture(scope="module")
 def world():
-    """A split of a log where an item often tells the next two, and some items are far more popular than others."""
+    """A split of a log where an item often decides the next two, and some items are far more popular than others."""
     random, share = np.random.default_rng(0), 1 / np.arange(5, ITEMS + 5)
     histories = []
     for _ in range(USERS):
@@ -92,9 +94,9 @@ def world():
 
 
 def queries(split, back=0):
-    """The scores of all items, a row a user, after an input that ends `back` items before the history does.
+    """The scores of all items, a row per user, after an input that ends `back` items before the history does.
 
-    The item that it ends with scores high, as by many models, and so do those that it tells.
+    The last item of the input scores high, as in many models, and so do the items that it decides.
     """
     last = split.interactions.items[split.test.stop - 1 - back] - 1
     found, users = np.random.default_rng(1).random((USERS, ITEMS), np.float32), np.arange(USERS)
@@ -109,7 +111,7 @@ def vectors(split, users, items=None, bias=None):
 
 
 def best(split, scores, stop, k=K):
-    """Lists of the best items but those of the history up to `stop`."""
+    """Lists of the best items, without those of the history up to `stop`."""
     scores, inter = scores.copy(), split.interactions
     for user, (start, end) in enumerate(zip(split.test.start, stop, strict=True)):
         scores[user, inter.items[start:end] - 1] = -np.inf
@@ -152,7 +154,7 @@ def without_filter(split):
 
 
 def in_another_order(split):
-    """Lists by a log where the last two items of every user change places."""
+    """Lists from a log where the last two items of every user are swapped."""
     items, at = split.interactions.items.copy(), split.test.stop
     items[at], items[at - 1] = items[at - 1].copy(), items[at].copy()
     other = splits.last_item(replace(split.interactions, items=items))
@@ -255,13 +257,16 @@ def test_what_is_no_file_of_scores_is_refused(trained, tmp_path, capsys):
     run, lists = str(trained / "run"), str(trained / "lists.csv")
     cases = [
         (["--scores", "nowhere.npz", "--dataset", run], "no such file of scores"),
-        (["--scores", str(tmp_path / "bad.npz"), "--workdir", run], r"no \.npz that can be read"),
+        (["--scores", str(tmp_path / "bad.npz"), "--workdir", run], r"not a readable \.npz"),
         (["--scores", str(tmp_path / "empty"), "--workdir", run], "which jaxrec vectors writes"),
         (["--scores", lists], "name the data"),
-        (["--scores", lists, "--baseline", "popularity"], "no training to test scores against"),
-        (["--scores", lists, "--workdir", run, "--protocol", "uniform-100"], "give vectors, whose every score"),
+        (["--scores", lists, "--baseline", "popularity"], "not a training to test scores against"),
+        (["--scores", lists, "--workdir", run, "--protocol", "uniform-100"], "give vectors, from which every score"),
         (["--scores", lists, "--workdir", run, "--split-by", "last-item"], "go without --workdir"),
-        (["--scores", str(tmp_path / "five.csv"), "--workdir", run], "lists of 5, and the paired test is of NDCG@10"),
+        (
+            ["--scores", str(tmp_path / "five.csv"), "--workdir", run],
+            "the lists have 5 items, but the paired test is of NDCG@10",
+        ),
         ([], "name what to evaluate: --workdir, --baseline or --scores"),
     ]
     for flags, said in cases:

@@ -1,4 +1,4 @@
-"""What is written and shown of an evaluation."""
+"""What an evaluation writes and shows."""
 
 import io
 import json
@@ -76,5 +76,5 @@ def test_of_a_sample_it_is_said_what_repeats_mean():
     result = results.result("uniform-100", "test", np.array([1, 2]), cold=0, seconds=1.0, repeats=1)
     results.show(result, "popularity", Console(file=text, width=200))
     assert (
-        "1 of 2 targets repeats an item of the history, and uniform-100 draws nothing of the history" in text.getvalue()
+        "1 of 2 targets repeats an item of the history, but uniform-100 never samples the history's" in text.getvalue()
     )

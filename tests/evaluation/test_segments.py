@@ -1,4 +1,4 @@
-"""Segments of questions: what a target does, and who is asked."""
+"""Segments of questions, by properties of the target and of the user."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The front door: from Python the same as by the commands."""
+"""The Python API does the same as the commands."""
 
 import json
 import os
@@ -28,7 +28,7 @@ SMALL = {"epochs": 2, "batch": 16, "eval_every": 1, "model": {"dim": 8, "layers"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A Recommender of a table in memory, trained in a thread, in a fresh folder; its Log; what callbacks were told."""
+    """A Recommender trained on a table in memory, in a thread and a new folder; its Log; the callbacks' arguments."""
     told, log = {"rows": [], "checkpoints": []}, made_log()
     folder = tmp_path_factory.mktemp("trained")
 
@@ -233,7 +233,7 @@ def test_a_baseline_refuses_what_its_split_does_not_take(options, said):
 
 
 class Recorder(types.ModuleType):
-    """Stands in for a library that keeps records: notes every call."""
+    """Stands in for an experiment tracker: records every call."""
 
     def __init__(self, name):
         super().__init__(name)

@@ -34,12 +34,12 @@ from jaxrec.training.workdirs import workdir as workdirs
 from jaxrec.training.workdirs.restore import restore_params
 
 PLAN = "backtest.json"
-CONTINUED = ", continued"  #: after the name of a model
-MEANS = "parameters", "minutes", "epochs"  #: of trainings, averaged
+CONTINUED = ", continued"  #: suffix of the name of a continued model
+MEANS = "parameters", "minutes", "epochs"  #: facts averaged over trainings
 LEAST = 1e-6  #: minimum share of a window's events for validation
 NOTHING = np.zeros(0, np.int32)  #: ranks when no question can be answered
 OWN = ("dataset", "seed", "split", "test_quantile", "valid_fraction", "baskets")  # determined by the backtest
-ALIKE = ("seen", "target_types", "init_from")  # of continued trainings too: what they are asked, and begin with
+ALIKE = ("seen", "target_types", "init_from")  # keys that --continue can't set: they decide the questions and the start
 
 
 @with_keywords
@@ -81,8 +81,8 @@ def backtest(
         valid_fraction: share of a window's events, the latest ones, that choose the checkpoint and are not trained on;
             0 to train on all events, for all epochs.
         seeds: number of trainings per model and window; metrics are averaged.
-        continued: keys of trainings that begin with the training of the window before (`init_from`), such as
-            {"epochs": 2}; each model is then listed twice, trained anew before every test and continued.
+        continued: keys of trainings that start from the training of the previous window (`init_from`), such as
+            {"epochs": 2}; each model is then listed twice: trained from scratch for every window, and continued.
         workdir: folder of the trainings, resumed if it exists; a new one by default.
         **keys: keys of every configuration, as for `fit`.
 
@@ -97,7 +97,7 @@ def backtest(
     every = _every(retrain_every, days)
     planned = comparing.planned(models)
     for name in (name for name in planned if continued is not None and name + CONTINUED in planned):
-        raise UserError(f"model {name + CONTINUED!r}: {name} is named so as it is continued: give another name")
+        raise UserError(f"model {name + CONTINUED!r}: {name} has this name when it is continued: give another name")
     log, types = as_log(data, say), keys.get("target_types", "")
     log = Log(event_types.asking(log.interactions, types), log.dataset, log.steps, log.notes)
     train = None if train_days == folding.ALL else _days("--train-days", train_days)
@@ -138,7 +138,7 @@ class _Run:
         self.answered: dict[str, dict[int, np.ndarray]] = {}  # {model or baseline: {fold: [Q] bool}}
         self.costs: dict[str, list[dict[str, Any]]] = {}  # {model: cost of each training}
         self.newest: dict[tuple[str, int], Path] = {}  # {(model, seed): workdir to continue from}
-        self.anew: dict[str, str] = {}  # {name of a model as it is continued: its own}
+        self.anew: dict[str, str] = {}  # {name of a continued model: name of the model trained from scratch}
 
     def learn(self, fold: int, baselines: Sequence[str]) -> None:
         """Fits baselines on a fold's training data, and ranks the questions of the fold and later ones."""
@@ -168,8 +168,8 @@ class _Run:
         """Trains each model for a fold unless done, and ranks the questions of the fold and later ones.
 
         Args:
-            continues: whether a training begins with the params of the fold before; the first fold's training is the
-                one without.
+            continues: whether trainings start from the params of the previous fold; in the first fold, the training
+                from scratch takes their place.
         """
         window, (split, can) = _window(self.log, self.plan[fold]), self._questions(fold)
         for model, (recipe, changes) in planned.items():
@@ -195,7 +195,7 @@ class _Run:
             self._keep(label, fold, np.stack(found), can)
 
     def rows(self, days: float) -> dict[str, dict[str, Any]]:
-        """Returns {model or baseline: `Ages.result`, the cost of a model's trainings; of continued ones `beside`}."""
+        """Returns {name: `Ages.result`, for models the costs of the trainings, for continued ones also `beside`}."""
         told: dict[str, Any] = {"asked": self.asked, "days": days, "folds": len(self.plan)}
         ages = {name: Ages(ranks=self.ranks[name], answered=self.answered[name], **told) for name in self.ranks}
         found = {name: each.result() for name, each in ages.items()}
@@ -206,7 +206,7 @@ class _Run:
         return found
 
     def _questions(self, fold):
-        """Returns the Split with a model's questions from a fold on, and which questions these are."""
+        """Returns the Split with the questions that models of a fold can answer, and which questions these are."""
         later = np.flatnonzero(self.asked.fold >= fold)
         some = Asked(*(each[later] for each in self.asked))
         split, asks = folding.question(self.log.interactions, self.plan[fold].window, self.valid, some)
@@ -270,7 +270,7 @@ def _seen(planned, window, keys):
     if len(set(found.values())) > 1:
         listed = ", ".join(f"{label} {value}" for label, value in found.items())
         raise UserError(
-            f"seen differs ({listed}), and all are to be asked alike: set seen to keep or to exclude, for all"
+            f"seen differs ({listed}), but all models must answer the same: set seen to keep or to exclude, for all"
         )
     return next(iter(found.values()))
 
@@ -285,10 +285,10 @@ def _check(baselines, targets, valid, seeds, folds, keys, continued):
     if type(folds) is not int or folds < 1:
         raise UserError(f"--folds {folds}: a whole number, at least 1")
     if taken := [key for key in (*keys, *continued) if key in OWN]:
-        raise UserError(f"{taken[0]} is no key that may be set here: the backtest of events, one by one, decides it")
+        raise UserError(f"{taken[0]} can't be set here: it is decided by the backtest, which asks for single events")
     if taken := [key for key in continued if key in ALIKE]:
-        cure = "leave it out" if taken[0] == "init_from" else "it is one for all trainings: name it by --set"
-        raise UserError(f"--continue {taken[0]}: no key that continued trainings may have to themselves: {cure}")
+        cure = "leave it out" if taken[0] == "init_from" else "set it for all trainings by --set"
+        raise UserError(f"--continue {taken[0]}: continued trainings can't have their own value of this key: {cure}")
 
 
 def _days(flag, value):
@@ -308,7 +308,7 @@ def _every(value, days):
     if text.endswith("d"):
         tests = _days("--retrain-every", text.removesuffix("d")) / days
         if abs(tests - round(tests)) > 1e-6 or tests < 0.5:
-            raise UserError(f"--retrain-every {text}: tests are of {days:g} days: name {days:g}d, or a multiple of it")
+            raise UserError(f"--retrain-every {text}: tests have {days:g} days: give {days:g}d, or a multiple of it")
         return round(tests)
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"--retrain-every {text}: a number of tests, at least 1; or of days, as 14d")
@@ -320,16 +320,15 @@ def _check_plan(log, plan, asked, every, valid):
     for number, fold in enumerate(plan):
         if not (asked.fold == number).any():
             raise UserError(
-                f"{log.interactions.name}: nobody can be asked from {date(fold.test.since)} to "
-                f"{date(fold.test.until)}: no event there has an earlier one of its user; raise --test-days, or lower "
-                "--folds"
+                f"{log.interactions.name}: no questions from {date(fold.test.since)} to {date(fold.test.until)}: "
+                "no event there comes after another one of its user: raise --test-days, or lower --folds"
             )
         if number % every:
             continue
         split = folding.latest(folding.window_of(log.interactions, fold.window), valid)
         trains, validates = (split.stop - split.start >= 2).any(), len(split.valid.target) or not valid
         if not (trains and validates):
-            lack = "nobody has two events to train on" if not trains else "no event validates"
+            lack = "nobody has two events to train on" if not trains else "there is no event for validation"
             cure = "raise --train-days" + ("" if trains else ", or lower --folds")
             cure += ", or --valid-fraction" if trains else ""
             raise UserError(
@@ -338,7 +337,7 @@ def _check_plan(log, plan, asked, every, valid):
 
 
 def _claim(folder, told):
-    """Records the backtest in a folder, or checks that the folder belongs to it and to no other one."""
+    """Records the backtest in a folder, or checks that the folder holds this backtest."""
     file = folder / PLAN
     if file.exists():
         kept = read_checked(file, "name another --workdir")

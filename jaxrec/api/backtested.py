@@ -20,7 +20,7 @@ class Backtest:
 
     Attributes:
         result: plain values, as written by `jaxrec backtest --json`: `tests` with dates and counts, and `rows` {model
-            or baseline: `cells`, `ages` and `policies`, of continued models also `beside`, see `ageing.Ages`}.
+            or baseline: `cells`, `ages` and `policies`, for continued models also `beside`, see `ageing.Ages`}.
         path: the folder of the trainings.
     """
 
@@ -47,10 +47,10 @@ class Backtest:
             console.print(table)
         for name, row in ((name, found["beside"]) for name, found in self.rows.items() if found.get("beside")):
             value, difference = _within(row["metrics"][BY], row["ci95"][BY]), row["difference"]
-            told = f"{name}, in its {row['tests']} tests: {value}, to trained anew "
+            told = f"{name}, in its {row['tests']} tests: {value}, compared with training from scratch "
             told += _within(difference[BY], difference["ci95"], "+")
             console.print(consoles.printable(told), soft_wrap=True)
-        console.print("NDCG@10, ± half of its 95% interval; in a second line the difference to fresh models")
+        console.print("NDCG@10, ± half of its 95% interval; the second line is the difference from fresh models")
 
     def _tests(self):
         table = Table(title="the tests")
@@ -168,7 +168,7 @@ def _within(value, bounds, sign=""):
 
 
 def _with_difference(row):
-    """Formats a metric, with the difference to fresh models below it if there is one."""
+    """Formats a metric, with the difference from fresh models below it if there is one."""
     value = _within(row["metrics"][BY], row["ci95"][BY])
     if "difference" not in row or row["difference"]["ci95"] == [0, 0]:
         return value

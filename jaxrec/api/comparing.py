@@ -108,8 +108,8 @@ def compare(
 ) -> Comparison:
     """Trains several models on a log, and compares them with baselines on the same test questions.
 
-    A model that is named alone, as "gru4rec", is trained by the configuration "default" with the keys that suit it, as
-    in `backtest`. A configuration, as "gru4rec_ml1m", is taken as it is, but for the keys that are given here. The
+    A model named by itself, such as "gru4rec", is trained by the configuration "default" with the keys that suit it, as
+    in `backtest`. A configuration, such as "gru4rec_ml1m", is used as it is, except for the keys given here. The
     checkpoint is chosen by validation, and tested once per seed.
 
     >>> import jaxrec
@@ -122,7 +122,7 @@ def compare(
             name. By default the models in KINDS.
         seeds: number of trainings per model.
         baselines: popularity, transitions, item-knn, als, bpr or item-features.
-        vary: {key: values}, to train each model with each value of the key.
+        vary: {key: values} of a key; each model is trained with each value.
         workdir: folder of the trainings, resumed or reused if they exist; a new one by default.
         **keys: keys of every configuration, as for `fit`.
 
@@ -136,7 +136,7 @@ def compare(
     baselines = named_baselines(baselines)
     check_seeds(seeds)
     if "seed" in keys:
-        raise UserError("seed is no key that may be set here: seeds says how many trainings, with the seeds 0, 1, ...")
+        raise UserError("seed can't be set here: seeds is the number of trainings, which get the seeds 0, 1, ...")
     made = {
         label: [fitting.configuration(recipe, {**keys, **changes, "seed": seed}, log) for seed in range(seeds)]
         for label, (recipe, changes) in variants(KINDS if models is None else models, vary).items()
@@ -152,7 +152,7 @@ def compare(
         say(f"workdir {folder}")
     rows, ranks, source = {}, {}, split.baskets(split.test)
     cold = [fitting.split_for(config, log) for config, _ in next(iter(made.values()), []) if config.cold_items]
-    for name in baselines:  # once, or as often as other items are held out of training
+    for name in baselines:  # once, or for every seed if each holds other items out of training
         ranks[name] = np.stack([_ranks_of_baseline(name, each, protocol) for each in cold or [split]])
         rows[name] = row_of(ranks[name], source)
     for label, each in made.items():
@@ -181,8 +181,8 @@ def compare(
 def planned(models: Sequence[str]) -> Planned:
     """Returns {label: (configuration, changes)} for names of models and of configurations.
 
-    A model, also your own by import path, is trained by the configuration "default"; configurations are taken as they
-    are.
+    A model, including your own by import path, is trained by the configuration "default"; configurations are used as
+    they are.
 
     >>> planned(["gru4rec", "configs/gru4rec_ml1m.py"])
     {'gru4rec': ('default', {'model.name': 'gru4rec'}), 'gru4rec_ml1m': ('configs/gru4rec_ml1m.py', {})}
@@ -202,14 +202,14 @@ def check_seeds(seeds: Any) -> None:
     """Checks a number of trainings.
 
     Raises:
-        UserError: if it is no whole number above 0.
+        UserError: if it is not a whole number above 0.
     """
     if type(seeds) is not int or seeds < 1:
         raise UserError(f"--seeds {seeds}: a whole number, at least 1")
 
 
 def variants(models: Sequence[str], vary: Mapping[str, Sequence] | None) -> Planned:
-    """Returns `planned` of the models, each with every value of the varied key.
+    """Returns `planned(models)` with every model once per value of the varied key.
 
     >>> variants(["sasrec"], {"positions": ["from_start", "relative"]})["sasrec relative"]
     ('default', {'model.name': 'sasrec', 'positions': 'relative'})
@@ -230,7 +230,7 @@ def variants(models: Sequence[str], vary: Mapping[str, Sequence] | None) -> Plan
 
 
 def _split_and_protocol(configs: Sequence[Config], log: Log) -> tuple[splits.Split, str]:
-    """Returns the split and protocol of the configurations. Seen items are kept where all of them keep these."""
+    """Returns the split and protocol of the configurations. Seen items are kept if all configurations keep them."""
     protocol = protocols.default_protocol(configs[0].split)
     if protocol == protocols.FULL and all(config.seen == "keep" for config in configs):
         protocol = protocols.KEPT
@@ -238,13 +238,13 @@ def _split_and_protocol(configs: Sequence[Config], log: Log) -> tuple[splits.Spl
 
 
 def _ranks_of_baseline(name: str, split: splits.Split, protocol: str) -> np.ndarray:
-    """Returns a baseline's ranks of the test questions, [Q]."""
+    """Returns a baseline's ranks for the test questions, [Q]."""
     prepared = ranker.lay_out(split, split.test, protocol, devices=placement.local())
     return ranker.run(prepared, *scored(name, split, split.test))
 
 
 def _tested(training: fitting.Training, split: splits.Split, protocol: str) -> tuple[np.ndarray, dict[str, float]]:
-    """Returns the best checkpoint's ranks of the test questions, [Q], and the costs of the training."""
+    """Returns the best checkpoint's ranks for the test questions, [Q], and the costs of the training."""
     config, devices, rows = training.config, placement.local(), training.rows
     model = model_of(config, split)
     params, step = restore_params(training.path, model, "best", jax.sharding.SingleDeviceSharding(devices[0]))

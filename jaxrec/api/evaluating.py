@@ -55,13 +55,13 @@ def evaluate(
         split: "test" or "valid".
         split_by: split for a baseline: last-item (the default), sessions, by-time or last-basket.
         test_quantile: for a baseline split by time, the share of times before the test; 0.9 by default.
-        target_types: for a baseline, the types of events that are asked, as "purchase"; "": all.
+        target_types: for a baseline, the types of events that are targets, such as "purchase"; "" for all.
         beyond_accuracy: number of best items per question to examine for coverage, Gini, novelty, diversity, MAP and
             metrics by segment; True for 10. Adds `result["beyond_accuracy"]`. Not for sampled protocols.
-        query_time: whether a model that is shown the time of asking is told when the targets happened. This is a task
+        query_time: whether a model that is shown the time of asking is told when the targets occurred. This is a task
             of its own: its protocols are named accordingly, as "full, with query time".
 
-    Where several processes are one job, all of them evaluate a workdir of the first one together.
+    In a job of several processes, all of them together evaluate a workdir that the first one has.
 
     Raises:
         UserError: if the training or baseline doesn't exist, the data are missing or different, or `query_time` is set
@@ -74,7 +74,7 @@ def evaluate(
         if checkpoint is not None:
             raise UserError("a baseline has no checkpoints: leave checkpoint out")
         if query_time:
-            raise UserError("query_time is for models that are shown the time of asking: a baseline knows no times")
+            raise UserError("query_time is for models that are shown the time of asking: a baseline is told no times")
         if data is None:
             raise UserError(f"{what}: name the data to count on")
         asked = {"by": split_by or "last-item", "q": test_quantile, "target_types": target_types}
@@ -95,7 +95,7 @@ def _interactions(data: Any) -> Interactions | None:
 
 def _of(recommender: Recommender) -> Path | str:
     if recommender.path is None:
-        raise UserError("this Recommender is of no workdir: load one")
+        raise UserError("this Recommender has no workdir: load one from a workdir")
     return recommender.path
 
 
@@ -132,7 +132,7 @@ def _split(
         raise UserError(f"--test-quantile {q}: a share; {said}")
     console = consoles.make()
     log = as_log(data, lambda line: console.print(consoles.printable(line), soft_wrap=True))
-    valid = 0.1 if part == "valid" else 0.0  # all training sessions are counted for the test
+    valid = 0.1 if part == "valid" else 0.0  # for the test, baselines count all training sessions
     asking = event_types.asking(log.interactions, types, "--target-types")
     made = splits.split(asking, by, 0.9 if q is None else q, valid)
     return log, made, protocols.named(protocol or protocols.default_protocol(by))
@@ -165,21 +165,21 @@ def judge(
             optionally `bias` [V]; or a table, as a path or in memory, of user, item and rank or score. Ids are those of
             the data.
         data: a Log from `prepare`, or any input of `prepare`; by default the data of the workdir.
-        workdir: a training to test against, on its own split.
+        workdir: a training to test the scores against, on its own split.
         checkpoint: of the workdir: "best", "latest" or a step.
         protocol: full, full-seen-kept, uniform-100 or popularity-100, as for `evaluate`; for lists one of the first
             two.
         split: "test" or "valid".
         split_by: last-item or by-time; by default that of the workdir, or last-item.
         test_quantile: for a split by time, as for `evaluate`.
-        target_types: the types of events that are asked, as for `evaluate`.
+        target_types: the types of events that are targets, as for `evaluate`.
         beyond_accuracy: as for `evaluate`; for lists at most their length.
 
     Raises:
         UserError: if the scores can't be read, or none of their ids is in the data.
     """
     if workdir is None and data is None:
-        raise UserError("--scores goes with --dataset, or --workdir: name the data that the scores are of")
+        raise UserError("--scores goes with --dataset, or --workdir: name the data that the scores are for")
     if workdir is None and checkpoint is not None:
         raise UserError("--checkpoint goes with --workdir: leave it out")
     if workdir is not None and (split_by is not None or test_quantile is not None or target_types):

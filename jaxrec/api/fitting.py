@@ -46,7 +46,7 @@ DEFAULT = "default"  # configuration for new data
 class Training:
     """A complete training, with its test metrics and those of baselines. Its repr is the table of metrics."""
 
-    path: Path  #: the workdir; of an address, its copy on this machine
+    path: Path  #: the workdir, or its local copy if it is an address
     config: Config
     rows: list[dict]  #: the rows of metrics.jsonl
     seconds: float  #: training time, over all runs
@@ -169,7 +169,7 @@ def fit(
 
 @contextlib.contextmanager
 def ending(path: Path | str) -> Iterator[None]:
-    """Context in which a training stopped by a signal ends as usual: by KeyboardInterrupt, or with status 143."""
+    """Context in which a training stopped by a signal raises as usual: KeyboardInterrupt, or exit with status 143."""
     try:
         yield
     except Stopped as stopped:
@@ -256,7 +256,7 @@ def train(
         console: shows the progress.
         on_evaluate: as for `fit`.
         on_checkpoint: as for `fit`.
-        watch: of the start so far; by default it starts now.
+        watch: stopwatch of the start-up so far; by default it starts now.
 
     Raises:
         UserError: if the data, the workdir or the configuration are invalid.
@@ -302,7 +302,7 @@ def train(
 
 
 def _follow(config, split, log):
-    """The part of any process but the first in a training: steps, validations and test, and nothing that is kept."""
+    """Trains in any process but the first: takes part in steps, validations and test, and keeps nothing."""
     with tempfile.TemporaryDirectory() as folder:
         path, console = Path(folder), Console(quiet=True)
         setup, validate = assembled(config, split)

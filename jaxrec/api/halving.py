@@ -1,10 +1,10 @@
 """Hyperparameter search by successive halving within a time budget, resumable from its folder.
 
-All trials of a round train for an equal share of its time. The better half continues, until the best is left beside
-`default`, which takes part in every round (Jamieson and Talwalkar 2016). These two are trained to completion, then with
-further seeds. Every trial is a workdir, so an interrupted search can be resumed. Where a process has several devices,
-as many trials train side by side, each on its own. Of several processes, all train every trial together; the first one
-alone decides, and tells the others what is next.
+All trials of a round train for an equal share of its time. The better half continues, until only the best trial and
+`default` are left; `default` takes part in every round (Jamieson and Talwalkar 2016). These two are trained to
+completion, then with further seeds. Every trial is a workdir, so an interrupted search can be resumed. If a process has
+several devices, as many trials train side by side, one per device. Several processes train every trial together; the
+first one alone decides which is next, and tells the others.
 """
 
 import contextlib
@@ -43,15 +43,15 @@ MOST = 32  # maximum trials of the first round
 
 
 class Scored(loop.OutOfTime):
-    """Raised to end a trial that was to train up to its first score."""
+    """Raised to end a trial at its first score."""
 
 
 class Unfit(UserError):
     """A configuration does not fit the log."""
 
 
-FAILS = NotFinite, preflight.TooLarge, growing.AnotherModel  #: why a trial can't go on, when others may
-ENDS = loop.OutOfTime, *FAILS  #: ways in which the training of a trial is cut off
+FAILS = NotFinite, preflight.TooLarge, growing.AnotherModel  #: errors that end a trial, but not the search
+ENDS = loop.OutOfTime, *FAILS  #: exceptions that cut off the training of a trial
 
 
 class Halving:
@@ -62,25 +62,25 @@ class Halving:
 
         Args:
             log: the data.
-            folder: of the search, locked by the caller.
+            folder: folder of the search, locked by the caller.
             minutes: time budget.
             base: the Config of `default` for these data.
-            keys: keys that the person set for every configuration.
-            say: receives notes for people.
+            keys: keys that the user set for every configuration.
+            say: receives notes for the user.
         """
         self.log, self.folder, self.base, self.keys, self.say = log, folder, base, dict(keys), say
         self.devices = placement.local()
-        of_all = any(key.startswith("mesh.") for key in flatten(self.keys))  # a trial is of several devices
+        of_all = any(key.startswith("mesh.") for key in flatten(self.keys))  # a trial uses several devices
         self.lanes = Lanes(placement.all_devices(), of_all)
         self.budget, self.seconds, self.least = 60 * minutes, 0.0, 0.0  # least: seconds to a trial's first score
         self.trials, self.planned = [search.trial({})], 0  # number of trials in the first round; 0 if not yet known
         self.shares: list[float] = []  # seconds per trial, for each round begun
-        self.combined: Changes | None = None  # what the first round showed to help; None before, empty for too little
+        self.combined: Changes | None = None  # changes that helped in the first round; None before it, {} if too few
         self._ready: dict[str, tuple] = {}  # trial name -> (its devices, (Setup, validation function))
         self._keeping = threading.Lock()
         if (folder / STATE).exists():
             self._take_up()
-        self.begun = time.monotonic() - self.seconds  # as if in a single run
+        self.begun = time.monotonic() - self.seconds  # as if there had been a single run
 
     def _take_up(self):
         try:
@@ -145,7 +145,7 @@ class Halving:
 
     def _together(self):
         """Adds a trial that combines the changes that beat `default`; returns it in a list, or an empty list."""
-        if self.combined is None:  # else decided by an earlier run, by the scores of then
+        if self.combined is None:  # otherwise an earlier run decided it, by the scores it had
             self.combined = self._combination()
             self.trials += [search.trial(self.combined)] if self.combined else []
             self.keep()
@@ -154,7 +154,7 @@ class Halving:
         return found
 
     def _combination(self):
-        """Returns the changes that beat `default` if there are several, they fit together, and nothing tried them."""
+        """Returns the combined changes of trials that beat `default`; {} if these are few, don't fit, or were tried."""
         better = [each for each in self.trials[1 : self.planned] if each.rank > self.first.rank and not each.of]
         changes = search.together(sorted(better, key=lambda trial: -trial.rank))
         if len(better) < 2 or any(trial.changes == changes for trial in self.trials):
@@ -166,7 +166,7 @@ class Halving:
         return changes
 
     def _finalists(self):
-        """Returns the best trial and `default`, as far as they have a score."""
+        """Returns the best trial and `default`; only `default` if it is the best, or no trial has a score."""
         best = max((each for each in self.trials if not each.of), key=lambda trial: trial.rank)
         return [self.first] if best is self.first or best.score is None else [best, self.first]
 
@@ -191,7 +191,7 @@ class Halving:
         return end - time.monotonic()
 
     def _round(self, trials, number, share):
-        """Trains each trial that hasn't completed this round for its share of seconds; in its next round if None."""
+        """Trains each trial that hasn't completed a round for its share of seconds. number: None for its next round."""
         rounds = {trial.name: trial.rounds if number is None else number for trial in trials}
         waiting = [each for each in trials if not (each.rounds > rounds[each.name] or each.ended or each.failed)]
 
@@ -235,7 +235,7 @@ class Halving:
                     trial.ended = True
         except (Unfit, *FAILS) as error:
             if trial is self.first and isinstance(error, Unfit | growing.AnotherModel):
-                raise  # all trials have what does not fit
+                raise  # it doesn't fit in any trial
             trial.failed = str(error).partition(":")[0]
         trial.rounds, trial.seconds = number + 1, before + time.monotonic() - begun
         self.keep()
@@ -253,7 +253,7 @@ class Halving:
 
     def keep(self) -> float:
         """Saves the state of the search. Returns its total seconds, over all runs."""
-        with self._keeping:  # trials side by side keep what they reached
+        with self._keeping:  # trials that train side by side call this at any time
             self.seconds = time.monotonic() - self.begun
             kept = {"data": self.log.fingerprint, "seconds": self.seconds, "least": self.least, "shares": self.shares}
             kept |= {"planned": self.planned, "combined": self.combined}
@@ -302,7 +302,7 @@ class Halving:
 
 
 def follow(log: Log, keys: Mapping[str, Any]) -> None:
-    """The part of any process but the first in a search: trains what that one names, until its search is over.
+    """Follows a search in any process but the first: trains the trials that the first one names, until it is over.
 
     Args:
         log: the data.
@@ -314,7 +314,7 @@ def follow(log: Log, keys: Mapping[str, Any]) -> None:
         if name not in ready:
             try:
                 ready[name] = _assembled(order["changes"], keys, log)
-            except Unfit:  # the first process finds the same
+            except Unfit:  # the first process gets the same error
                 continue
         setup, validate = ready[name]
         note = _raise_scored if order["to_its_first_score"] else None

@@ -1,4 +1,4 @@
-"""Notes the Python keywords of command-line flags that error messages name."""
+"""Adds notes to error messages that name command-line flags: the equivalent Python keywords."""
 
 import functools
 import re
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def with_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Wraps a function so that UserErrors that name command flags have a note with the equivalent keywords.
+    """Wraps a function so that its UserErrors that name command flags get a note with the equivalent keywords.
 
     >>> @with_keywords
     ... def refuse():

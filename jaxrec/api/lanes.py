@@ -1,4 +1,4 @@
-"""Work side by side: one piece at a time on each device of this process."""
+"""Runs pieces of work side by side, one at a time on each device of this process."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -8,16 +8,16 @@ from jaxrec.kernels import processes
 from jaxrec.system.signals import Signals
 from jaxrec.training.fit import Stopped
 
-HEARD_WITHIN = 0.2  # seconds until a signal is noted at the latest
+HEARD_WITHIN = 0.2  # maximum seconds until a signal is noted
 
 
 class Lanes:
-    """As many lanes as devices; a single one of all if they work on everything `together`, as several processes do."""
+    """A lane per device, or a single lane of all devices if they work `together`, or there are several processes."""
 
     def __init__(self, devices: Sequence, together: bool = False):
         one = together or processes.several()
         self._lanes = [list(devices)] if one else [[device] for device in devices]
-        self._own: dict[str, int] = {}  # what has a lane: the programs compiled for it are for that lane's devices
+        self._own: dict[str, int] = {}  # {piece: its lane}, for whose devices the programs of the piece are compiled
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -28,7 +28,7 @@ class Lanes:
         return self._lanes[0]
 
     def waves(self, pieces: Sequence) -> list[list]:
-        """The pieces, in their order, in groups that can be done at one time.
+        """Returns the pieces, in their order, in groups that can run at the same time.
 
         >>> Lanes("ab").waves([1, 2, 3])
         [[1, 2], [3]]
@@ -36,18 +36,19 @@ class Lanes:
         return [list(pieces[at : at + len(self)]) for at in range(0, len(pieces), len(self))]
 
     def run(self, work: Callable[[Any, list, Signals | None], Any], pieces: Sequence) -> None:
-        """Does all pieces, each on the devices of a lane, and returns when the last is done.
+        """Runs all pieces, each on the devices of a lane, and returns when the last is done.
 
-        A single lane's work is done in the calling thread, and handles signals itself. Of several, each lane has a
-        thread; signals are noted meanwhile, it is up to the work to end by them, and nothing further is begun.
+        If there is a single lane, its work runs in the calling thread, and handles signals itself. If there are
+        several, each has a thread: signals are noted, the work must end itself when there is one, and no further piece
+        is started.
 
         Args:
             work: (piece, devices, signals) -> ignored; signals is None in the calling thread.
-            pieces: with a `name`, by which a piece stays in its lane where that does not make others wait.
+            pieces: they have a `name`. A piece stays in the lane of its name unless others would have to wait for that.
 
         Raises:
-            What `work` raises, the first lane's first; the other pieces of that lane are left out. Stopped, where a
-            signal was noted by which no work ended.
+            Whatever `work` raises, the first lane's error first; the lane's remaining pieces are skipped. Stopped, if a
+            signal was noted and no work raised.
         """
         queues = self._dealt(pieces)
         if len(self) == 1:
@@ -71,7 +72,7 @@ class Lanes:
             raise Stopped(signals.caught)
 
     def _dealt(self, pieces):
-        """The pieces of each lane: their own lane's as far as that has room, the others where there is most."""
+        """Returns the pieces of each lane: each in its own lane if that has room, otherwise in the shortest one."""
         most = -(-len(pieces) // len(self))
         queues = [[] for _ in self._lanes]
         for piece in sorted(pieces, key=lambda piece: piece.name not in self._own):

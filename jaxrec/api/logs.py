@@ -142,20 +142,20 @@ def prepare(
         session: the sessions' column, likewise.
         format: of the files; detected by default.
         items: a table of item attributes, such as titles and prices: a path or an in-memory table; "" for none.
-        users: a table of what is known of users, such as countries and ages, likewise.
+        users: a table of user attributes, such as countries and ages, likewise.
         only: conditions on the rows, as "rating=5" or ["type=view,purchase", "shop!=test"].
         since: drops events before this date: text as "2017-10-01", a date, a datetime or a pandas Timestamp.
         until: drops events on or after this date, likewise.
         output: a folder to write, which trainings memory-map; by default the log is only in memory.
         memory: the memory to use, as "4GiB" or in bytes, for a log that is larger: its rows are sorted in files beside
-            the output folder, which comes out the same. By default, all rows are in memory.
+            the output folder, with the same result. By default, all rows are in memory.
         plots: whether to plot lengths, popularity and times into the output folder.
         say: receives notes, a line each.
         progress: receives the number of rows read so far.
         stage: receives the name of the current stage.
 
     Raises:
-        UserError: if the data can't be read; names the place and a cure.
+        UserError: if the data can't be read; the message names the place and a cure.
     """
     given = dict(locals())
     given |= _plain(given)
@@ -202,17 +202,17 @@ def prepare(
 
 
 def _is_plain(given: dict) -> bool:
-    """Returns whether the arguments of `prepare` read what reading its source by name alone does."""
+    """Returns whether `prepare` with these arguments reads the same as its source does by its name alone."""
     tables = given["items"] is None and given["users"] is None
     as_ever = given["quote"] == '"' and given["on_bad_row"] == "error"
     return tables and as_ever and not any(given[name] for name in (*READING, "format", "separator", "allow_large"))
 
 
 def _plain(given: dict) -> dict[str, Any]:
-    """Returns the dates, conditions and numbers among the arguments of `prepare`, as its command's flags have them.
+    """Returns the dates, conditions and numbers among the arguments of `prepare`, in the form of its command's flags.
 
     Raises:
-        UserError: if one has another type; says what to give.
+        UserError: if one has another type; the message says what to give.
     """
     found = {name: value for name in (*DATES, *COUNTS, *NUMBERS) if (value := given[name]) is not None}
     for name, value in found.items():
@@ -239,11 +239,11 @@ def _plain(given: dict) -> dict[str, Any]:
 
 
 def _budget(memory: str | int, data: Any, output: str | os.PathLike | None) -> int:
-    """Returns the bytes of `memory`; checks that it can be kept to."""
+    """Returns `memory` in bytes, after checking that reading can keep to it."""
     if arrow.is_frame(data):
-        raise UserError("memory is for logs that lie in files: write the table as Parquet, or leave memory out")
+        raise UserError("memory is for logs in files: write the table as Parquet, or leave memory out")
     if output is None:
-        raise UserError("memory is for a log that is written to a folder, which has room for it: name one with output")
+        raise UserError("memory needs an output folder, beside which the rows are sorted: name one with output")
     if (amount := amounts.parse(memory, "memory")) < spill.LEAST:
         raise UserError(f"--memory {memory}: at least {amounts.in_words(spill.LEAST)}, for ids and a block of rows")
     return amount

@@ -31,7 +31,7 @@ class Trial:
 
     name: str  #: name of its folder
     changes: Changes
-    of: str = ""  #: the trial of which it is another seed
+    of: str = ""  #: name of the trial that this one repeats with another seed
     rounds: int = 0  #: rounds completed
     seconds: float = 0.0  #: training time in this search
     score: float | None = None  #: best validation score so far
@@ -76,7 +76,7 @@ def together(better: list[Trial]) -> Changes:
 
 
 def configuration(changes: Mapping[str, Any], keys: Mapping[str, Any], log: Log) -> Config:
-    """Returns the Config of a trial: `default` with its changes, and the keys that the person set.
+    """Returns the Config of a trial: `default` with its changes, and the keys that the user set.
 
     Raises:
         UserError: if they don't fit together.
@@ -89,9 +89,9 @@ def candidates(base: Config, keys: Mapping[str, Any], log: Log, seed: int = 0) -
 
     Args:
         base: the Config to change.
-        keys: keys that the person set, which stay.
+        keys: keys that the user set, which stay.
         log: the data.
-        seed: of the draws of two and three.
+        seed: seed for drawing two or three at once.
     """
     given, known = parsing.flatten(dict(keys)).keys(), [base]
     single = [changes for changes in _single(base, log.interactions) if not given & changes.keys()]

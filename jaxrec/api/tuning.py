@@ -1,4 +1,4 @@
-"""Searches the configuration that suits a log best within a time budget."""
+"""Searches for the configuration that suits a log best, within a time budget."""
 
 import os
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Tuning:
     test: Evaluation | None = None  #: test of the best trial, beside baselines; None without validation
     seconds: float = field(default=0.0)  #: duration of the search, over all runs
     against: Mapping[str, Any] | None = None  #: the best compared with `default` on the validation questions
-    named: Path | str = ""  #: the folder, or its address, of which `path` is a copy
+    named: Path | str = ""  #: the folder as given, or its address, of which `path` is a local copy
 
     @property
     def best(self) -> Path:
@@ -69,7 +69,7 @@ class Tuning:
         if self.test:
             self.test.show(console)
         best = below(self.named or self.path, self.trials[0].name)
-        console.print(consoles.printable(f"the best is left in {best}"), soft_wrap=True)
+        console.print(consoles.printable(f"the best is in {best}"), soft_wrap=True)
 
     def plot(self, path: str | os.PathLike) -> None:
         """Saves a PNG with each trial's validation over training time; the best trials are named."""
@@ -119,12 +119,12 @@ def tune(
     workdir: str | os.PathLike | None = None,
     **keys: Any,
 ) -> Tuning:
-    """Searches the best configuration for a log within a time budget; its training is ready to use.
+    """Searches for the best configuration for a log within a time budget; its training is ready to use.
 
     `default` is tried first, then changes to its block, dropout, width, loss, length and so on, by successive halving
     on the validation score. Changes that help are combined. Finally the best and `default` are trained to completion,
-    and with further seeds while there is time. Where several processes are one job, all of them train every trial
-    together; the first one alone has the result.
+    and with further seeds while there is time. In a job of several processes, all of them train every trial together,
+    and only the first one has the result.
 
     >>> import jaxrec
     >>> found = jaxrec.tune("ml-100k", minutes=30)  # doctest: +SKIP
@@ -148,7 +148,7 @@ def tune(
     # before the folder is created, in case of an error
     base = fitting.configuration(fitting.DEFAULT, keys, log, say)[0]
     if not base.select_by:
-        raise UserError("nothing validates, and a search chooses by that: set valid_fraction above 0")
+        raise UserError("a search chooses by validation, and there is none: set valid_fraction above 0")
     peers.check_same(base, log)
     if not processes.leads():
         try:

@@ -1,4 +1,4 @@
-"""A backtest finds what a made log holds, is what asking a training by hand gives, and goes on where it was cut off."""
+"""A backtest finds what a made-up log holds, equals questions asked by hand, and resumes where it was cut off."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ WINDOWS = {"train_days": 9.8, "test_days": 5, "folds": 4}
 
 
 def cycles(users=12, items=10, hours=720, new_from=240):
-    """Thirty days in which item v is followed by v + 1; from the tenth on "new" comes between 0 and 1."""
+    """Thirty days in which item v + 1 follows item v; from the tenth day on, "new" comes between 0 and 1."""
     rows = []
     for user in range(users):
         item = user % items
@@ -35,7 +35,7 @@ def cycles(users=12, items=10, hours=720, new_from=240):
 
 
 def random_log(users=30, rows=900, days=30):
-    """Random events; half of the users are there in the second half alone."""
+    """Random events; half of the users appear only in the second half."""
     random = np.random.default_rng(0)
     user = random.integers(0, users, rows)
     at = np.where(user % 2, days / 2, 0) + random.random(rows) * np.where(user % 2, days / 2, days)
@@ -48,7 +48,7 @@ def test_a_perfect_log_gives_the_metrics_that_it_was_made_for(tmp_path):
     found = jaxrec.backtest(cycles(), [], baselines=["transitions"], **WINDOWS, workdir=tmp_path / "a")
     rows = found.rows["transitions"]
     cells = {(each["trained"], each["asked"]): each for each in rows["cells"]}
-    for trained in (0, 2, 3):  # before "new" is there, and where all that trains has it
+    for trained in (0, 2, 3):  # before "new" appears, and where the whole window has it
         for asked in range(trained, 4):
             cell = cells[trained, asked]
             assert {cell["answered"][name] for name in ("hr@1", "ndcg@10", "mrr")} == {1.0}
@@ -96,7 +96,7 @@ def test_it_is_what_asking_by_hand_gives_killed_or_not(tmp_path, monkeypatch, se
         jaxrec.backtest(frame, ["two-tower"], **options, workdir=tmp_path / "a")
     monkeypatch.setattr(backtests._Run, "_fitted", whole)
     found = jaxrec.backtest(frame, ["two-tower"], **options, workdir=tmp_path / "a")
-    monkeypatch.setattr(assembly, "call", None)  # nothing trains any more
+    monkeypatch.setattr(assembly, "call", None)  # nothing is trained again
     again = jaxrec.backtest(frame, ["two-tower"], **options, workdir=tmp_path / "a")
     assert again.result == found.result
     for test, told in enumerate(found.result["tests"]):
@@ -104,7 +104,7 @@ def test_it_is_what_asking_by_hand_gives_killed_or_not(tmp_path, monkeypatch, se
 
 
 def check(found, frame, test, told, seen):
-    """The newest model of a test, asked event by event through `recommend`."""
+    """Compares a test with its newest model, asked event by event through `recommend`."""
     rec = jaxrec.load(found.path / f"fold-{test}" / "two-tower-0")
     rows = frame.sort("user", "time", maintain_order=True).rows()
     moment = lambda name: np.datetime64(told[name]).astype("datetime64[s]").astype(int)
@@ -186,12 +186,12 @@ def test_a_model_with_the_name_of_a_continued_one_is_refused(tmp_path):
             f"from jaxrec.config.recipes import load\n\nget = lambda: load({model!r})\n"
         )
     files = [str(tmp_path / f"{name}.py") for name in names]
-    with pytest.raises(jaxrec.UserError, match="named so as it is continued: give another name"):
+    with pytest.raises(jaxrec.UserError, match="has this name when it is continued: give another name"):
         jaxrec.backtest(cycles(), files, **WINDOWS, continued={"epochs": 1}, workdir=tmp_path / "b")
 
 
 def test_only_windows_that_are_trained_on_need_events():
-    """In the second week everyone has one event, which is asked for, and nobody could train on it."""
+    """In the second week everyone has one event, which is a question, but is not enough to train on."""
     days = np.array([0, 1, 2, 3, 10, 21 - 1 / 86_400])
     log = replace(from_sequences([[1, 2, 1, 2, 1, 2]] * 2), times=np.tile((days * DAY).astype(np.int64), 2), name="log")
     plan = folds.plan(log, 7, 7, 2)

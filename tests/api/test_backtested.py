@@ -1,4 +1,4 @@
-"""The tables of a backtest tell what its result holds."""
+"""The tables of a backtest show what its result holds."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def cell(trained, asked):
 
 
 def made(days):
-    """Of three tests, each asked of the model trained before it and of all earlier ones."""
+    """A Backtest of three tests, each answered by the model trained before it and by all earlier ones."""
     counts = {"events": 9, "questions": 8, "users": 7, "new_users": 6, "new_items": 5}
     tests = [{"fold": fold, "since": f"2024-01-0{fold + 1} 12:00:00"} | counts for fold in range(3)]
     cells = [cell(trained, asked) for trained in range(3) for asked in range(trained, 3)]

@@ -1,4 +1,4 @@
-"""Models on the same questions, in one table."""
+"""Models are compared on the same questions, in one table."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_models_are_compared_on_the_same_questions(tmp_path, capsys):
 
 
 def test_baskets_are_compared_by_their_users(tmp_path):
-    """As `evaluate` measures them."""
+    """They are measured as by `evaluate`."""
     rows = pl.DataFrame({"user": np.arange(96) // 8, "item": np.arange(96) % 7, "time": np.arange(96) // 2})
     log = jaxrec.prepare(rows, user="user", item="item", time="time")
     keys = {"baselines": ["popularity", "transitions"], "split": "last-basket", "workdir": tmp_path / "runs"}
@@ -54,7 +54,7 @@ def test_baskets_are_compared_by_their_users(tmp_path):
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """Trainings of one epoch, each of which has all its targets at the rank of its model."""
+    """Replaces trainings by ones of one epoch in which a model ranks all its targets the same."""
     ranks = {"sasrec": 5, "gru4rec": 1, "two-tower": 2}
     tested = lambda config, split, protocol: (np.full(len(split.test.target), ranks[config.model.name]), {"epochs": 1})
     monkeypatch.setattr(fitting, "train", lambda config, *rest: config)
@@ -79,7 +79,7 @@ def test_seen_items_are_ranked_where_all_models_keep_them(untrained, tmp_path, s
         (["--models", "nowhere"], "no configuration 'nowhere'"),
         (["--baselines", "luck"], "no baseline 'luck'"),
         (["--seeds", "0"], "at least 1"),
-        (["--set", "seeds=3"], "no key"),
+        (["--set", "seeds=3"], "not a key that can be set here"),
         (["--set", "epochs"], "write it as KEY=VALUE"),
         (["--vary", "seed"], "write it as KEY=VALUE"),
         (["--models", "sasrec,gru4rec_rsc15"], "split the data in different ways"),
@@ -105,7 +105,7 @@ def test_mistakes_are_messages(argv, said, tmp_path, capsys):
         ({"baselines": None}, r"baselines is None: give a list of names, as \['popularity'\], or \[\] for none"),
         ({"seeds": "2"}, r"--seeds 2: a whole number"),
         ({"seeds": 0}, r"--seeds 0: a whole number"),
-        ({"seed": 5}, r"seed is no key that may be set here: seeds says how many"),
+        ({"seed": 5}, r"seed can't be set here: seeds is the number of trainings"),
         ({"vary": {"model.dropout": 0.3}}, r"vary model.dropout is 0.3: give a list of its values"),
         ({"vary": {"model.norm": "post"}}, r"vary model.norm is 'post': give a list of its values"),
     ],
@@ -118,7 +118,7 @@ def test_mistakes_from_python_are_messages(options, said, tmp_path):
 
 @pytest.mark.slow
 def test_a_row_is_what_an_evaluation_of_its_workdir_is(tmp_path):
-    """Of trainings that hold out other items too, and of those that are shown other columns."""
+    """Also for trainings that hold out different items, and for models that are shown different columns."""
     skus, customers = [f"i{v:02}" for v in range(50)], list(range(1, 41))
     items = pl.DataFrame({"sku": skus, "kind": [f"k{v % 5}" for v in range(50)]})
     users = pl.DataFrame({"customer": customers, "gender": ["FM"[v % 2] for v in customers]})

@@ -1,4 +1,4 @@
-"""Work side by side: everything is done once, never two pieces at a time on a device, and a stop reaches all lanes."""
+"""Work side by side: everything runs once, never two pieces at a time on a device, and a stop reaches all lanes."""
 
 import signal
 import threading

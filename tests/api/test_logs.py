@@ -1,4 +1,4 @@
-"""A table in memory is the data that its file is, and is checked as that is."""
+"""A table in memory gives the same data as its file, and is checked in the same way."""
 
 import datetime
 
@@ -28,7 +28,7 @@ def arrow_reader(frame):
 
 
 class Stream:
-    """Anything with the Arrow stream interface, and nothing else."""
+    """An object that has the Arrow stream interface, and nothing else."""
 
     def __init__(self, frame):
         self.frame = frame
@@ -141,7 +141,7 @@ def timestamp(text):
 
 
 def dated_rows():
-    """Rows of which half are from before CUT."""
+    """Rows, half of them from before CUT."""
     rows = made_rows()
     at = pl.int_range(pl.len()) % 40 * 86_400 + int(datetime.datetime(2017, 9, 11, 12, tzinfo=datetime.UTC).timestamp())
     return rows.with_columns(at=at)

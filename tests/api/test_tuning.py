@@ -1,4 +1,4 @@
-"""A search keeps to its time, halves its trials, never loses sight of `default`, and goes on where it was cut off."""
+"""A search keeps to its time, halves its trials, always keeps `default`, and resumes where it was cut off."""
 
 import collections
 import json
@@ -19,7 +19,7 @@ from jaxrec.training.ongoing import NotFinite
 
 
 class Clock:
-    """A clock that goes on where trainings are pretended."""
+    """A clock that only simulated trainings advance."""
 
     def __init__(self):
         self.now = 0.0
@@ -28,13 +28,13 @@ class Clock:
         return self.now
 
 
-#: what a recipe's score at its end is, by its changes: the best is of several that help
+#: a recipe's final score, by its changes: the best one combines several that help
 WORTH = {"model.dropout": 0.1, "model.layers": 0.2, "optim.learning_rate": -0.3, "model.norm": -0.2}
 
 
 @pytest.fixture
 def pretended(monkeypatch, tmp_path):
-    """Trainings by a clock: ten seconds to begin, one an epoch, 300 in all, every fifth evaluated."""
+    """Simulated trainings: ten seconds to start, one per epoch, 300 epochs, every fifth one evaluated."""
     clock, ran, started = Clock(), [], {}
     monkeypatch.setattr(halving, "time", clock)
     monkeypatch.setattr(halving.placement, "all_devices", lambda: ["the only one"])
@@ -135,7 +135,7 @@ def test_a_short_search_tries_fewer_recipes(pretended, minutes):
 
 
 def test_several_devices_train_as_many_trials_side_by_side(monkeypatch, tmp_path):
-    """By the clock on the wall, an epoch a hundredth of a second."""
+    """In real time, with epochs of a hundredth of a second."""
     at_once, most, used = collections.Counter(), [0], set()
 
     def fit(setup, path, validate, console, held, note, deadline, signals):
@@ -201,7 +201,7 @@ def test_a_trial_on_a_mesh_has_all_devices(monkeypatch):
 
 @pytest.mark.parametrize("nth", some([1, 5, 14, *range(20, 34)], 5, 26))
 def test_a_search_that_is_cut_off_goes_on(pretended, monkeypatch, nth):
-    """With the trials that it would have had."""
+    """With the same trials as without the interruption."""
     clock, ran, folder = pretended
     log, whole = made_log(), halving.Halving._train
     uncut = jaxrec.tune(log, 60, folder.with_name("uncut"))
@@ -259,7 +259,7 @@ def test_minutes_are_a_number():
     [
         (["--minutes", "0"], "minutes 0.0: a number above 0"),
         (["--set", "epohcs=3"], "did you mean config.epochs?"),
-        (["--set", "workdir=x"], "no key"),
+        (["--set", "workdir=x"], "not a key that can be set here"),
         (["--dataset", "nowhere"], "'nowhere' was not found"),
     ],
 )

@@ -195,7 +195,7 @@ def test_comparisons_and_searches_are_gone_on_with(store, tmp_path, monkeypatch)
     log = jaxrec.prepare("synthetic:users=80,items=100")
     first = jaxrec.compare(log, ["sasrec", "gru4rec"], workdir=f"{MEMORY}/compared", **keys)
     searched = jaxrec.tune(log, minutes=0.4, workdir=f"{MEMORY}/tuned", epochs=1)
-    assert f"the best is left in {MEMORY}/tuned/{searched.trials[0].name}" in repr(searched)
+    assert f"the best is in {MEMORY}/tuned/{searched.trials[0].name}" in repr(searched)
     monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / "another machine's"))
     again = jaxrec.compare(log, ["sasrec", "gru4rec"], workdir=f"{MEMORY}/compared", **keys)
     assert {name: row["metrics"] for name, row in again.rows.items()} == {

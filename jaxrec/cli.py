@@ -23,11 +23,11 @@ from jaxrec.system.files import local
 from jaxrec.system.signals import Interrupt
 from jaxrec.system.version import VERSION
 
-BEGAN = time.monotonic()  # of the process, but for the start of the interpreter
+BEGAN = time.monotonic()  # start of the process, except for that of the interpreter
 PEER = "Gloo", "Connection closed", "Connection reset", "coordination service", "NCCL", "heartbeat"
 LEAST = 2 << 30  # bytes of address space
-JOB = "coordinator", "processes", "process"  # flags of several processes
-#: flags that may differ between them: places of files, as far as what is in them is compared later
+JOB = "coordinator", "processes", "process"  # flags of jobs of several processes
+#: flags that may differ between the processes of a job; where they name data, these are compared later
 OWN = {"coordinator", "process", "distributed", "debug", "began", "workdir", "init_from", "output", "json", "ranks"}
 OWN |= {"scores", "stock", "config", "dataset", "histories", "users", "items", "ahead"}
 
@@ -41,7 +41,7 @@ def run(command: str | None = None) -> None:
     warnings.formatwarning = functools.partial(_warned, warnings.formatwarning)
     status = main([*([command] if command else []), *sys.argv[1:]], BEGAN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # already reported; a failed save would print tracebacks at exit, and a log that is still read may end in a crash
+    # the error is reported; a failed save would print tracebacks at exit, and a log that is still read might crash
     if status == 2 or background.is_unfinished():
         with contextlib.suppress(OSError):  # of a closed pipe
             sys.stdout.flush()
@@ -63,7 +63,7 @@ def _unraisable(what):
 
 
 def _warned(plain, message, category, *place):
-    """The text of a warning: of what is said to people one line, without the place in the code."""
+    """Formats a warning. A UserWarning, which is for the user, becomes one line without the place in the code."""
     return f"warning: {printable(str(message))}\n" if category is UserWarning else plain(message, category, *place)
 
 
@@ -87,13 +87,15 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
             compiler.trim_after_compiling()
             job = [getattr(arguments, name, None) for name in JOB]
             if getattr(arguments, "distributed", False) and job != [None] * 3:
-                raise UserError("--distributed finds what --coordinator, --processes and --process tell: leave it out")
+                raise UserError(
+                    "--distributed finds out what --coordinator, --processes and --process say: leave it out"
+                )
             if getattr(arguments, "distributed", False) or job != [None] * 3:
                 processes.join(*job)
                 console.quiet = not processes.leads()
                 processes.check_same({"version": VERSION, **_asked(arguments)})
         function = getattr(module(), arguments.command)
-        if not command.begins:  # which has more to import
+        if not command.begins:  # a command with `begin` still has modules to import
             collecting.resume()
         return function(arguments, overrides)
     except BaseException as error:
@@ -108,7 +110,7 @@ def main(argv: Sequence[str] | None = None, began: float | None = None) -> int:
 
 
 def _asked(arguments):
-    """The flags that all processes of a job must have in common, {name: text}."""
+    """Returns the flags that all processes of a job must have in common, {name: text}."""
     return {f"--{name.replace('_', '-')}": str(value) for name, value in vars(arguments).items() if name not in OWN}
 
 
@@ -121,15 +123,15 @@ def check_memory() -> None:
     allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
     if allowed != resource.RLIM_INFINITY and allowed < LEAST:
         raise UserError(
-            f"this process may have {allowed / 2**30:.1f} GiB of addresses, and needs {LEAST >> 30} GiB before any "
-            "data or model: raise that by ulimit -v"
+            f"this process is limited to {allowed / 2**30:.1f} GiB of address space, and needs {LEAST >> 30} GiB "
+            "before any data or model: raise the limit by ulimit -v"
         )
 
 
 def _said(error, command):
     """Returns the message of a command for an error that isn't a bug; None for other errors."""
     if isinstance(error, BrokenPipeError):
-        goes_on = ": run the same command again, which goes on with a training" if COMMANDS[command].trains else ""
+        goes_on = ": run the same command again, which resumes a training" if COMMANDS[command].trains else ""
         return f"its output was closed before it had ended{goes_on}"
     if isinstance(error, UserError | OSError):
         return str(error)
@@ -138,18 +140,18 @@ def _said(error, command):
     first = str(error).partition("\n")[0]
     if _is_of_a_peer(first):
         return (
-            f"another process of this job has ended or can't be reached ({printable(first, 200)}): if it said why, "
-            "mend that; start all of them again, as many as there are now: a training goes on from its last checkpoint"
+            f"another process of this job has ended or can't be reached ({printable(first, 200)}): if it said why, fix "
+            "that; then start all processes again, as many as now: a training resumes from its last checkpoint"
         )
     # the last two are from XLA
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in first or "Out of memory" in first:
         what = printable(first, 200) or type(error).__name__
-        return f"out of memory ({what}): give it more, or take a smaller model or batch, or fewer microbatch_rows"
+        return f"out of memory ({what}): give it more, or use a smaller model or batch, or fewer microbatch_rows"
     return None
 
 
 def _is_of_a_peer(first):
-    """Whether an error is that of a job whose other process has ended."""
+    """Returns whether an error comes from another process of the job having ended."""
     import jax
 
     return jax.process_count() > 1 and any(word in first for word in PEER)
@@ -176,13 +178,13 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     if unknown:
         known = [flag for action in commands.choices[arguments.command]._actions for flag in action.option_strings]
         near = difflib.get_close_matches(unknown[0].partition("=")[0], known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"jaxrec {arguments.command} --help lists what there is"
+        hint = f"did you mean {near[0]}?" if near else f"jaxrec {arguments.command} --help lists its flags"
         if unknown[0].partition("=")[0] in ("--distributed", *(f"--{name}" for name in JOB)):
             shared = [name for name, parser in commands.choices.items() if "--process" in parser.format_usage()]
             hint = f"it is the work of one process; {', '.join(shared)} are shared by several"
         top.error(f"{arguments.command} takes no {unknown[0]}: {hint}")
     if overrides and arguments.command != "train":
-        top.error(f"--config.{next(iter(overrides))} goes with train alone")
+        top.error(f"--config.{next(iter(overrides))} goes with train only")
     return arguments, overrides
 
 

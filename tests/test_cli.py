@@ -75,7 +75,7 @@ def test_debug_shows_the_traceback(capsys):
 def test_overrides_go_with_train_alone(capsys):
     with pytest.raises(SystemExit):
         cli.main(["evaluate", "--workdir", "w", "--config.epochs=3"])
-    assert "goes with train alone" in capsys.readouterr().err
+    assert "goes with train only" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -138,14 +138,14 @@ def test_what_is_no_fault_of_the_program_is_a_line(monkeypatch, capfd, error, st
 def test_a_closed_output_is_followed_by_the_same_command_where_that_goes_on(command):
     said = cli._said(BrokenPipeError(32, "Broken pipe"), command)
     assert said.startswith("its output was closed before it had ended")
-    assert ("goes on with a training" in said) == (command in ("train", "compare", "tune", "backtest"))
+    assert ("resumes a training" in said) == (command in ("train", "compare", "tune", "backtest"))
 
 
 @pytest.mark.parametrize(("allowed", "refused"), [(1 << 30, True), (cli.LEAST, False), (resource.RLIM_INFINITY, False)])
 def test_too_few_addresses_for_jax_are_said(monkeypatch, capsys, allowed, refused):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (allowed, allowed))
     assert cli.main(["evaluate", "--workdir", "no such folder"]) == 2
-    assert ("1.0 GiB of addresses, and needs 2 GiB" in capsys.readouterr().err) == refused
+    assert ("1.0 GiB of address space, and needs 2 GiB" in capsys.readouterr().err) == refused
 
 
 def test_a_fault_of_the_program_is_a_traceback(monkeypatch):

@@ -19,7 +19,7 @@ def configs(_arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> in
         table.add_row(path.stem, *map(consoles.printable, described(path.read_text())))
     console = consoles.make()
     console.print(table)
-    console.print("jaxrec train --config NAME trains by one; jaxrec keys lists the keys")
+    console.print("jaxrec train --config NAME trains with one; jaxrec keys lists the keys")
     return 0
 
 

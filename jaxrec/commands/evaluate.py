@@ -23,7 +23,7 @@ def evaluate(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> in
         raise UserError("--query-time goes with --workdir: baselines and scores are told no times, leave it out")
     if arguments.scores:
         if arguments.baseline:
-            raise UserError("--baseline is no training to test scores against: leave it out, or name a --workdir")
+            raise UserError("--baseline is not a training to test scores against: leave it out, or name a --workdir")
         options |= {"workdir": arguments.workdir, "checkpoint": arguments.checkpoint}
         options |= {"split_by": arguments.split_by, "test_quantile": arguments.test_quantile}
         options["target_types"] = arguments.target_types

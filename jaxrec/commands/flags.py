@@ -17,8 +17,8 @@ class Command(NamedTuple):
     flags: Callable[[argparse.ArgumentParser], None]  #: adds the flags to the parser
     module: str  #: in jaxrec.commands; its function with the command's name is (arguments, overrides) -> exit status
     starts_jax: bool = True
-    begins: bool = False  #: whether its module has `begin`, for what can be done before JAX is imported
-    trains: bool = False  #: whether the same command goes on with the trainings that it has begun
+    begins: bool = False  #: whether its module has `begin`, which does what is possible before JAX is imported
+    trains: bool = False  #: whether running the same command again resumes its trainings
 
 
 def evaluate(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
         "--target-types",
         default="",
         metavar="TYPE[,...]",
-        help="for a baseline or scores: ask for events of these types alone, as purchase (default: all)",
+        help="for a baseline or scores: only events of these types are targets, as in purchase (default: all)",
     )
     parser.add_argument(
         "--protocol",
@@ -74,7 +74,7 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--query-time",
         action="store_true",
-        help="show the model the time of each target, if it uses the time of asking; the result is named so",
+        help="tell the model the time of each target, if it uses the time of asking; the protocol's name then says so",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file")
     parser.add_argument(
@@ -150,7 +150,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
         "--session-gap",
         type=float,
         metavar="MINUTES",
-        help="begin a new session after so many minutes without an event",
+        help="begin a new session after this many minutes without an event",
     )
     parser.add_argument("--max-length", type=int, metavar="N", help="drop users with more rows")
     parser.add_argument("--min-length", type=int, metavar="N", help="drop users with fewer rows")
@@ -160,7 +160,7 @@ def prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory",
         metavar="AMOUNT",
-        help="for a log larger than memory: use about so much, as 4GiB, and files beside the output (docs/prepare.md)",
+        help="for a log larger than memory: use about this much (4GiB), and files beside the output (docs/prepare.md)",
     )
     parser.add_argument("--plots", action="store_true", help="plot lengths, popularity and times to plots.png")
 
@@ -217,7 +217,7 @@ def configs(parser: argparse.ArgumentParser) -> None:
 
 
 def keys(parser: argparse.ArgumentParser) -> None:
-    """Adds the words of `keys`."""
+    """Adds the arguments of `keys`."""
     parser.add_argument(
         "words", nargs="*", metavar="WORD", help="list only keys that have these words in their names, models or losses"
     )
@@ -242,7 +242,7 @@ def recommend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="where the training data are now (default: where they were)")
     parser.add_argument("--k", type=int, default=10, help="items per user (default: 10)")
     _catalogue(parser)
-    parser.add_argument("--stock", type=Path, metavar="FILE", help="items that came and went in a service's file")
+    parser.add_argument("--stock", type=Path, metavar="FILE", help="a service's file of added and retired items")
     parser.add_argument("--now", metavar="DATE", help="time of asking, such as 2026-03-02T08:00:00Z (docs/context.md)")
     _held_out(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write: .parquet or .csv")
@@ -284,16 +284,16 @@ def _held_out(parser):
 
 
 def assigned(flag: str, texts: list[str], but: tuple[str, ...] = ()) -> dict[str, str]:
-    """The values of a flag, KEY=VALUE each, as {KEY: VALUE}.
+    """Returns the values of a flag, each KEY=VALUE, as {KEY: VALUE}.
 
     Raises:
-        UserError: one is not of that form, or its key is one of `but`.
+        UserError: if one doesn't have that form, or its key is in `but`.
     """
     if wrong := [text for text in texts if not text.partition("=")[2]]:
         raise UserError(f"{flag} {wrong[0]}: write it as KEY=VALUE, as in model.dim=64")
     found = dict(text.split("=", 1) for text in texts)
     if wrong := [key for key in found if key in but]:
-        raise UserError(f"{flag} {wrong[0]}: no key of every configuration that may be set here")
+        raise UserError(f"{flag} {wrong[0]}: not a key that can be set here for every configuration")
     return found
 
 

@@ -15,7 +15,7 @@ def keys(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
     """Prints the keys that have all the given words in them.
 
     Raises:
-        UserError: none has.
+        UserError: if none has.
     """
     found = reference.matching(arguments.words)
     if not found:

@@ -17,7 +17,7 @@ def prepare(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int
     """Reads, filters, writes and reports the interactions.
 
     Raises:
-        UserError: if they can't be, or the output was closed, as by `head`: says whether the folder is written.
+        UserError: if this fails, or the output is closed, as by `head`; the message says whether the folder is written.
     """
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)

@@ -17,7 +17,7 @@ from jaxrec.system import arguments as checked, checksums, console as consoles
 from jaxrec.system.errors import UserError
 from jaxrec.training.workdirs.shared import workdir_of_first
 
-LINE_END = re.compile(r"\r\n|\n|\r")  # of a text file; other characters that end lines elsewhere may be parts of ids
+LINE_END = re.compile(r"\r\n|\n|\r")  # other characters that end lines may be part of an id
 
 
 def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> int:
@@ -25,11 +25,11 @@ def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> i
     console = consoles.make()
     say = lambda line: console.print(consoles.printable(line), soft_wrap=True)
     if arguments.output.suffix not in (".parquet", ".csv"):
-        raise UserError(f"{arguments.output}: a file that ends in .parquet or .csv is written: name one")
+        raise UserError(f"{arguments.output}: name a file that ends in .parquet or .csv")
     k = checked.count(arguments.k, "--")
     for flag in ("split", "dataset"):
         if arguments.histories and getattr(arguments, flag) is not None:
-            own = "histories of one's own are answered as they are"
+            own = "--histories are used as they are"
             raise UserError(f"--{flag} goes with --users: {own}, leave it out")
     with workdir_of_first(arguments.workdir, arguments.checkpoint) as path:
         items, over = arguments.items, arguments.item_devices
@@ -50,7 +50,7 @@ def recommend(arguments: argparse.Namespace, _overrides: Mapping[str, str]) -> i
     if processes.leads():
         write(frames, arguments.output, len(rows), "users", console)
     else:
-        deque(frames, 0)  # which the first one writes
+        deque(frames, 0)  # takes part in computing them; the first process writes them
     return 0
 
 
@@ -60,7 +60,7 @@ def _listed(path):
         with open(path, "rb") as file:
             text = file.read().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: can't be read: {error}; list users in a text file, an id a line") from error
+        raise UserError(f"{path}: can't be read: {error}; list users in a text file, one id per line") from error
     if not (ids := [line for line in LINE_END.split(text) if line]):
-        raise UserError(f"{path}: no users: list them in it, an id a line, or name all")
+        raise UserError(f"{path}: no users: list them in it, one id per line, or give --users all")
     return ids

@@ -16,11 +16,11 @@ from jaxrec.system.stopwatch import Stopwatch
 
 
 class Ahead(NamedTuple):
-    """What a training does ahead, while JAX is imported."""
+    """What a training prepares while JAX is imported."""
 
     recipe: recipes.Recipe
     log: Callable  #: () -> the Log, as soon as it is read
-    notes: list[str]  #: what was said of it, to print then
+    notes: list[str]  #: notes from reading it, to print later
 
 
 def _recipe(arguments, overrides):
@@ -28,7 +28,7 @@ def _recipe(arguments, overrides):
     if arguments.init_from is not None:
         overrides = {**overrides, "init_from": str(arguments.init_from)}
         if arguments.workdir is None:
-            raise UserError("--init-from begins another training: name its folder, --workdir PATH")
+            raise UserError("--init-from starts a new training: name its folder by --workdir PATH")
     if arguments.config is not None:
         return recipes.read(arguments.config, overrides)
     if arguments.init_from is None:

@@ -30,7 +30,7 @@ def job(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--distributed", action="store_true", help="work with the other processes of this SLURM, JobSet or TPU job"
     )
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="likewise, where the first process is reached")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="likewise, with the first process at this address")
     parser.add_argument("--processes", type=int, metavar="N", help="how many processes there are")
     parser.add_argument("--process", type=int, metavar="I", help="the number of this one, from 0; the first one writes")
 
@@ -90,7 +90,7 @@ def backtest(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="also train each model on from the training before, with this key, as in epochs=2",
+        help="also continue each model from its previous training, with this key, as in epochs=2",
     )
     _compared(parser)
 
@@ -108,7 +108,7 @@ def _trainings(parser):
 
 
 def _compared(parser):
-    """Adds the flags of commands that compare trainings with each other and with baselines."""
+    """Adds the flags of commands that compare trainings, with each other and with baselines."""
     parser.add_argument(
         "--baselines",
         type=_listed,

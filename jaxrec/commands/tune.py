@@ -1,4 +1,4 @@
-"""The command `tune`: searches the best configuration for a log within a time budget."""
+"""The command `tune`: searches for the best configuration for a log within a time budget."""
 
 import argparse
 from collections.abc import Mapping

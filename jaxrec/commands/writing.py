@@ -1,4 +1,4 @@
-"""Writes a stream of frames to a file with few of them in memory, and shows the progress."""
+"""Writes a stream of frames to a file, holding few of them in memory, and shows the progress."""
 
 import contextlib
 import itertools
@@ -62,7 +62,7 @@ def _csv(frames, path):
 
 @contextlib.contextmanager
 def _progress(console, what, total):
-    """Shows a bar on a terminal, otherwise lines at intervals. Yields a function that takes the number newly done."""
+    """Shows a bar on a terminal, otherwise lines at intervals. Yields a function that adds to the number done."""
     bar = Progress(
         TextColumn(what), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TimeRemainingColumn(),
         console=console, transient=True, disable=not console.is_terminal,

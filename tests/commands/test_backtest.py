@@ -1,4 +1,4 @@
-"""The command backtest: what it prints and writes, and mistakes as messages."""
+"""The command backtest: what it prints and writes, and its messages for mistakes."""
 
 import json
 
@@ -40,7 +40,7 @@ def test_it_prints_tables_and_writes_json(log, tmp_path, capsys, monkeypatch):
         (["--seeds", "0"], "--seeds 0: a whole number, at least 1"),
         (["--test-days", "-1"], "--test-days -1.0: a number of days above 0"),
         (["--train-days", "some"], "--train-days some: a number of days above 0"),
-        (["--retrain-every", "3d"], "tests are of 2 days: name 2d, or a multiple of it"),
+        (["--retrain-every", "3d"], "tests have 2 days: give 2d, or a multiple of it"),
         (["--retrain-every", "0"], "--retrain-every 0: a number of tests, at least 1"),
         (["--targets", "first"], "--targets first: choose one of all, last"),
         (["--valid-fraction", "1"], "--valid-fraction 1.0: a share"),
@@ -50,16 +50,16 @@ def test_it_prints_tables_and_writes_json(log, tmp_path, capsys, monkeypatch):
         (["--models", "sasrec", "--set", "epohcs=3"], "did you mean config.epochs?"),
         (
             ["--continue", "seen=keep"],
-            "--continue seen: no key that continued trainings may have to themselves: it is one",
+            "--continue seen: continued trainings can't have their own value of this key: set it",
         ),
-        (["--continue", "target_types=view"], "it is one for all trainings: name it by --set"),
-        (["--continue", "init_from=runs/a"], "may have to themselves: leave it out"),
-        (["--set", "split=by-time"], "no key of every configuration that may be set here"),
-        (["--set", "folds=3"], "no key of every configuration"),
+        (["--continue", "target_types=view"], "set it for all trainings by --set"),
+        (["--continue", "init_from=runs/a"], "can't have their own value of this key: leave it out"),
+        (["--set", "split=by-time"], "not a key that can be set here for every configuration"),
+        (["--set", "folds=3"], "not a key that can be set here"),
         (["--models", "caser_ml1m,default"], "seen differs (caser_ml1m exclude, default keep)"),
         (["--train-days", "0.001"], "nobody has two events to train on"),
-        (["--test-days", "0.0001", "--train-days", "2"], "nobody can be asked from"),
-        (["--train-days", "2", "--valid-fraction", "0.001"], "no event validates"),
+        (["--test-days", "0.0001", "--train-days", "2"], "no questions from"),
+        (["--train-days", "2", "--valid-fraction", "0.001"], "there is no event for validation"),
     ],
 )
 def test_mistakes_are_messages_and_leave_no_folder(argv, said, log, tmp_path, capsys):

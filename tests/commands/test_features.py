@@ -1,4 +1,4 @@
-"""Item features by command: evaluated warm and cold apart, served, with items that came later; refused for others."""
+"""Item features by command: warm and cold targets are evaluated apart, and items added later are served."""
 
 import json
 
@@ -60,7 +60,7 @@ def test_items_that_never_trained_are_recommended_by_what_they_are(trained):
 
 
 def test_items_that_came_later_are_recommended_at_once(trained, capsys):
-    """As those of the training that have no history, and for the others nothing changes."""
+    """In the same way as items of the training without a history; for other items nothing changes."""
     new = trained / "new.csv"
     new.write_text(table("CDBA") + "n1,A\nn2,Q\n")  # known items are what they were in the training
     before, after = load(trained / "run"), load(trained / "run", items=str(new))
@@ -69,7 +69,7 @@ def test_items_that_came_later_are_recommended_at_once(trained, capsys):
     np.testing.assert_array_equal(rows[:ITEMS], old)
     unmet = int(np.flatnonzero((before.catalogue.counts == 0) & (np.arange(ITEMS) % 4 == 0))[0])
     np.testing.assert_array_equal(rows[ITEMS], old[unmet])
-    assert not rows[ITEMS + 1].any()  # of a genre that nobody has met
+    assert not rows[ITEMS + 1].any()  # of a genre that nobody has seen
     scores = [dict(each.recommend(["i01", "i02"], k=ITEMS)) for each in (before, after)]
     shared = scores[0].keys() & scores[1].keys()
     assert len(shared) >= ITEMS - 4 and all(scores[1][id] == pytest.approx(scores[0][id], abs=1e-5) for id in shared)

@@ -1,4 +1,4 @@
-"""The command prepare from end to end: what its options do, and that training takes what it wrote."""
+"""The command prepare from end to end: what its options do, and that training accepts what it writes."""
 
 import csv
 import dataclasses
@@ -71,7 +71,7 @@ def moment(text):
     return datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC).timestamp()
 
 
-#: flags -> what is left of the rows, as one would write it down
+#: flags -> the rows that are left, worked out by hand
 FILTERS = {
     ("--since", "2014-04-08"): lambda rows: [row for row in rows if row[3] >= moment("2014-04-08")],
     ("--until", "2014-04-15T12:00:00"): lambda rows: [row for row in rows if row[3] < moment("2014-04-15T12:00:00")],
@@ -114,7 +114,7 @@ def test_filters_are_applied_in_their_order(run):
 
 
 def test_memory_changes_nothing(run, tmp_path, monkeypatch):
-    """However small the blocks."""
+    """Even with small blocks."""
     flags = ("--k-core", "3", "--min-rating", "2", "--drop-duplicates")
     _, meta, said = run(*flags)
     monkeypatch.setattr(maps, "ROWS", 20)
@@ -168,7 +168,7 @@ def test_numbers_of_columns_mean_that_there_is_no_header(run, log):
 
 
 def test_a_row_of_numbers_is_no_header_of_them(run, log):
-    """The 1 of --user 1 is not the 1 in the first row."""
+    """The 1 of --user 1 is a column number, not the 1 in the first row."""
     log.write_text("1,2\n1,3\n2,1\n")
     data, _, _ = run(columns=("--user", "1", "--item", "2"))
     assert data.users.tolist() == [1, 2] and data.catalogue.ids.tolist() == [1, 2, 3]

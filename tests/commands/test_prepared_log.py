@@ -1,4 +1,4 @@
-"""What is prepared is what training and the catalogue take."""
+"""Training and the catalogue take a prepared log as it is."""
 
 import json
 
@@ -15,7 +15,7 @@ SMALL = ["--config.model.dim=8", "--config.model.layers=1", "--config.batch=8", 
 
 @pytest.mark.slow
 def test_training_takes_the_folder_and_the_file_for_the_same_data(tmp_path, capsys):
-    """Trained on either, evaluated on the other; ids are those of the file."""
+    """A model trained on one can be evaluated on the other; ids are those of the file."""
     rows = [(user, f"00{item}", 1, when, visit) for user, item, _, when, visit in ROWS]
     names = {"visitor": "user_id", "thing": "item_id", "when": "timestamp"}
     path = tmp_path / "raw.csv"

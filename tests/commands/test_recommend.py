@@ -1,4 +1,4 @@
-"""The commands that write for many users: what they write is what a Recommender says, in a file that is whole."""
+"""The commands that write for many users: they write the answers of a Recommender, in a complete file."""
 
 import json
 
@@ -73,7 +73,7 @@ def test_some_users_and_the_histories_of_anybody(trained, tmp_path):
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_listed_id_ends_with_its_line_alone(end, tmp_path):
-    """Not at a character that ends lines of other texts: U+2028, a form feed, a next line."""
+    """Not at other characters that may end lines: U+2028, a form feed, a next line."""
     ids = ["a\u2028b", "c\x0cd", " e\x85 ", "f"]
     rows = [{"user": id, "item": f"i{item}", "time": item} for at, id in enumerate(ids) for item in range(at, at + 5)]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -95,13 +95,13 @@ def test_with_a_services_file_items_come_and_go_as_there(trained, tmp_path):
     found = pl.read_csv(tmp_path / "out.csv")
     assert "new" in found.filter(user="a")["item"] and not {*retired} & {*found["item"]}
     rec = jaxrec.load(trained / "run", stock=tmp_path / "stock.jsonl")
-    for user, history in (("a", [popular[0]]), ("b", ["nobody"])):  # "b" is told the most popular
+    for user, history in (("a", [popular[0]]), ("b", ["nobody"])):  # "b" gets the most popular ones
         assert found.filter(user=user)["item"].to_list() == [id for id, _ in rec.recommend(history, k=50)]
 
 
 @pytest.mark.parametrize("command", [["recommend", "--users", "all"], ["vectors"]])
 def test_the_questions_of_a_training_are_those_of_its_data(trained, command, tmp_path, capsys):
-    """Another log has none of them, and might be split without a word; whole histories may be of any."""
+    """Another log doesn't have them, and must not be split silently; whole histories may come from any log."""
     rows = [f"u{user},i{item},{item}" for user in range(9) for item in range(user, user + 5)]
     (tmp_path / "log.csv").write_text("user,item,time\n" + "\n".join(rows) + "\n")
     argv = [*command, "--workdir", str(trained / "run"), "--dataset", str(tmp_path / "log.csv"), "--output"]

@@ -1,4 +1,4 @@
-"""The commands by session and by time, from data with times to a result."""
+"""The commands with splits by session and by time, from data with times to a result."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ TRAINS, TESTS, ITEMS = 50, 12, 30
 
 
 def timed():
-    """Sessions one after another, 50 to train on; items from 31 on are met in the test alone."""
+    """Sessions one after another, 50 to train on; items from 31 on occur only in the test."""
     random = np.random.default_rng(0)
     lists = [random.integers(1, ITEMS + 1 + 5 * (s >= TRAINS), random.integers(2, 12)) for s in range(TRAINS + TESTS)]
     data = interactions.from_sequences([items.tolist() for items in lists])
@@ -84,7 +84,7 @@ def test_without_validation_the_latest_of_all_sessions_is_tested(clicks, tmp_pat
 
 @pytest.mark.slow
 def test_session_parallel_training_from_data_to_recommendations(clicks, tmp_path, capsys):
-    """By the shipped recipe, smaller; what is recommended is what the model scores best after the session's events."""
+    """With a smaller version of the shipped recipe; the items that the model scores best after a session come first."""
     path = tmp_path / "run"
     small = ["--config.model.dim=8", "--config.batch=4", "--config.epochs=2", "--config.loss.negatives=20"]
     argv = ["train", "--config", "gru4rec_rsc15", "--workdir", str(path), f"--config.dataset={clicks}", *small]

@@ -1,4 +1,4 @@
-"""Commands by several processes do what one does. Each process is one of its own; the workdir is the first one's."""
+"""Commands run by several processes do what a single one does. Only the first process has the workdir."""
 
 import json
 
@@ -22,7 +22,7 @@ def trained(tmp_path_factory):
 
 
 def together(argv, number, tmp_path, devices=1, status=0):
-    """What processes say, of which the last does not see the workdir."""
+    """What the processes print; the last one does not see the workdir."""
     found = jobs.ends(jobs.start(argv, number, devices, ["--workdir", tmp_path / "elsewhere"], cwd=tmp_path))
     assert [each for each, _ in found] == [status] * number, found
     assert not (tmp_path / "elsewhere").exists()

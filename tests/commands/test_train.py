@@ -1,4 +1,4 @@
-"""The commands, from a file of sequences to a result, on however many devices there are."""
+"""The commands, from a file of sequences to a result, on any number of devices."""
 
 import json
 import shutil
@@ -64,7 +64,7 @@ def test_the_result_is_as_promised(trained):
 
 
 def test_validation_is_what_training_saw(trained):
-    """The best checkpoint, evaluated on the validation split, has the score that chose it."""
+    """The best checkpoint has the score that chose it when it is evaluated on the validation split."""
     path, _ = trained
     rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     best = max(rows, key=lambda row: row["valid"]["ndcg@10"])
@@ -92,7 +92,7 @@ def test_any_number_of_devices_restores_it(trained, protocol):
 
 @pytest.mark.slow
 def test_a_user_who_never_trained_is_judged_as_a_new_one(trained):
-    """Of three items one trains, and asks nothing: the user's vector is as it was drawn, and no part of the answer."""
+    """A user of three items trains on one, which has no target: the initial vector must not affect the answer."""
     path, _ = trained
     random = np.random.default_rng(1)
     histories = [random.permutation(40)[: 3 + 9 * (u % 2)] + 1 for u in range(40)]
@@ -151,8 +151,8 @@ def test_other_data_are_refused(trained, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_where_targets_repeat_both_measures_choose_are_kept_and_serve_as_the_key_says(tmp_path, capsys):
-    """30 users who pick among 4 items of their own, trained with seen=keep: the validation that chooses leaves nothing
-    out, done.json has both measures of the test, and what was seen is recommended unless the query says otherwise."""
+    """30 users pick among 4 items of their own, and training has seen=keep: validation chooses by the measure that
+    leaves nothing out, done.json has both of the test, and seen items are recommended unless the query forbids it."""
     random, data, path = np.random.default_rng(0), tmp_path / "sequences.txt", tmp_path / "w"
     own = [random.choice(60, 4, replace=False) for _ in range(30)]
     data.write_text("".join(f"u{u} " + " ".join(f"i{v}" for v in random.choice(own[u], 12)) + "\n" for u in range(30)))

@@ -1,4 +1,4 @@
-"""Types of events by command: evaluated on purchases alone, beside baselines on the same; known to what is loaded."""
+"""Types of events by command: evaluated on purchases only, beside baselines on the same; loading keeps the types."""
 
 import json
 from pathlib import Path
@@ -81,7 +81,7 @@ def test_what_is_loaded_knows_the_types_by_their_names(trained):
 
 
 def test_topics_are_those_of_the_training(trained):
-    """Whatever the table of items says since; and a training does not go on with others."""
+    """Even if the table of items has changed since; and a training isn't resumed with other topics."""
     config, data = workdir.read(trained / "run").config, prepared.load(trained / "log")
     other = data.catalogue._replace(about=pl.DataFrame({"genre": ["A"] * (ITEMS // 2) + ["B"] * (ITEMS // 2)}))
     with pytest.raises(UserError, match="items: genre of the table of items is not what it was"):

@@ -1,4 +1,4 @@
-"""Columns of users by command: prepared, trained on, and refused where they are not what they were."""
+"""Columns of users by command: prepared, trained on, and refused if they have changed."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""A stream of frames is one table in a file, which is there when it is complete."""
+"""A stream of frames becomes one table in a file, which appears when it is complete."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Caser (Tang and Wang 2018) on ML-1M: the newest five items, the next three asked, three negatives for each.
+"""Caser (Tang and Wang 2018) on ML-1M: from the newest five items to the next three, with three negatives for each.
 
     python train.py --config configs/caser_ml1m.py
     python evaluate.py --workdir runs/caser_ml1m --protocol uniform-100

@@ -1,8 +1,8 @@
-"""The recipe for a log of one's own: keys that are `auto` follow from the log, by the rules of training/auto.py.
+"""The recipe for your own log: keys set to `auto` are resolved from the log, by the rules in training/auto.py.
 
     python train.py --config configs/default.py --config.dataset=PATH
 
-Whatever the log calls for. What a key was resolved to is printed with the reason; one that is given stays, and another
+It depends on the log. The value of each resolved key is printed with the reason. A key that you set stays, and another
 model comes with the keys that suit it, as in --config.model.name=gru4rec.
 """
 

@@ -2,9 +2,9 @@
 
     python train.py --config configs/gsasrec_ml1m.py
 
-Published under full ranking: HR@10 .3003, NDCG@10 .1726, with a block of the authors' own and a table apart for the
-output; reached with SASRec's block and one table: .3025, .1731, best after 385 epochs. For its first 85 it does no
-better than popularity, gaining a little every 16 to 18.
+Published under full ranking: HR@10 .3003, NDCG@10 .1726, with the authors' own block and a separate output table;
+reached with SASRec's block and one table: .3025, .1731, best after 385 epochs. In its first 85 epochs it does no better
+than popularity, and gains a little every 16 to 18.
 
 It took 101 minutes on two CPU cores.
 """

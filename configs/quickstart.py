@@ -1,8 +1,8 @@
-"""SASRec with the full softmax on the embedded synthetic data: a first run, in under two minutes on two CPU cores.
+"""SASRec with the full softmax on the built-in synthetic data: a first run, in under two minutes on two CPU cores.
 
     python train.py --config configs/quickstart.py
 
-It reaches nine tenths of the best NDCG@10 that any model could.
+It reaches nine tenths of the best NDCG@10 that any model could reach.
 """
 
 from ml_collections import ConfigDict

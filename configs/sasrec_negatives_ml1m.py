@@ -3,8 +3,8 @@
     python train.py --config configs/sasrec_negatives_ml1m.py
 
 The negatives are uniform, shared by the sequences of a row, and not corrected for how they are drawn. Under full
-ranking HR@10 .3091, NDCG@10 .1798, in 130 epochs; published .3159 and .1857, by negatives that are drawn outside of the
-sequence and without replacement: loss.seen=exclude of sasrec_softmax_ml1m is nearest to them (docs/losses.md).
+ranking HR@10 .3091, NDCG@10 .1798, in 130 epochs; published .3159 and .1857, with negatives drawn from outside the
+sequence and without replacement, to which sasrec_softmax_ml1m with loss.seen=exclude is nearest (docs/losses.md).
 
 It took 1 hour on two CPU cores.
 """

@@ -1,4 +1,4 @@
-"""A loss of one's own: a hinge, by which the target is to beat every negative by a margin.
+"""A loss of your own: a hinge loss, for which the target must beat every negative by a margin.
 
 python train.py --config configs/sasrec_ml1m.py --config.loss.name=examples.own_loss:LOSS --workdir runs/own
 """
@@ -14,7 +14,7 @@ from jaxrec.training.losses.entry import sampled
 
 @dataclass(frozen=True)
 class Options(SampledOptions):
-    margin: float = key(positive, 1.0)  #: of the scores
+    margin: float = key(positive, 1.0)  #: difference of scores
 
 
 def hinge(margin):

@@ -1,4 +1,4 @@
-"""A model of one's own: the mean of a history, in which an item counts the less the longer ago it was.
+"""A model of your own: a weighted mean of the history, in which older items count less.
 
 python train.py --config configs/quickstart.py --config.model.name=examples.own_model:MODEL --workdir runs/own
 """
@@ -20,8 +20,8 @@ from jaxrec.models.model import from_module
 
 @dataclass(frozen=True)
 class Options(ModelOptions):
-    init: str = "normal"  #: of the embeddings
-    half_life: float = key(positive, 4.0)  #: items, after which one counts half, before training changes it
+    init: str = "normal"  #: initialiser of the embeddings
+    half_life: float = key(positive, 4.0)  #: number of items after which one counts half, at the start of training
 
 
 class DecayedMean(nn.Module):

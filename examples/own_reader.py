@@ -1,4 +1,4 @@
-"""A reader of one's own: a web server's access log, in which a user sees an item by `GET /item/ID`.
+"""A reader of your own: a web server's access log, in which `GET /item/ID` means that a user views an item.
 
 python prepare.py --input access.log --format examples.own_reader:READER --output visits
 """
@@ -21,7 +21,7 @@ def read(given: Input) -> Interactions:
     for file in given.files:
 
         def batches(chosen, file=file):
-            """The views among the lines; a line of anything else is none."""
+            """Yields the lines that are views, and drops all others."""
             for piece in pieces(file):
                 lines = pl.DataFrame({"line": piece.lines()}).with_row_index("number", piece.first)
                 views = lines.with_columns(pl.col("line").str.extract_groups(LINE).alias("view")).unnest("view")

@@ -1,4 +1,4 @@
-"""A training in Weights & Biases: the losses and the validation of each evaluation, and each checkpoint as an artifact.
+"""Tracks a training in Weights & Biases: the loss and validation metrics of every evaluation, and every checkpoint.
 
 python examples/wandb_callbacks.py
 """
@@ -9,21 +9,21 @@ import jaxrec
 
 
 def log_row(run, row: dict) -> None:
-    """`on_evaluate`, of a run."""
+    """Logs a row of metrics to a run."""
     metrics = {"train/loss": row["loss"], "train/gradient_norm": row["norm"]}
     metrics |= {f"valid/{name}": value for name, value in row.get("valid", {}).items()}
     run.log(metrics, step=row["step"])
 
 
 def log_checkpoint(run, step: int, folder) -> None:
-    """`on_checkpoint`, of a run."""
+    """Logs a checkpoint as an artifact of a run."""
     artifact = wandb.Artifact(f"checkpoint-{run.id}", type="model", metadata={"step": step})
     artifact.add_dir(str(folder))
     run.log_artifact(artifact)
 
 
 def main(data="ml-100k", **keys):
-    """Train within a run of Weights & Biases. -> Recommender"""
+    """Trains within a run of Weights & Biases, and returns the Recommender."""
     with wandb.init(project="jaxrec", config=keys) as run:
         return jaxrec.fit(
             data,

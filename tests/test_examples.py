@@ -1,4 +1,4 @@
-"""What is printed in examples/ works as it says: a model, a loss and a reader of one's own, a file each."""
+"""The files in examples/ work as they say: a model, a loss and a reader of your own, one file each."""
 
 import json
 from pathlib import Path

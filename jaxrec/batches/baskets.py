@@ -1,7 +1,7 @@
-"""Next-basket training: the events of one time share a position, and ask together for each item of the next time.
+"""Next-basket training: the events of a basket share a position and together predict each item of the next basket.
 
-The place of an event in its basket is not shown: a slot sees its whole basket and those before it, and what is read
-at a basket is the mean over its slots (see `models.baskets`).
+A basket is the events with the same time. Their order is not shown: a slot sees its whole basket and those before it,
+and a basket's output is the mean over its slots (see `models.baskets`).
 """
 
 from typing import Any
@@ -19,10 +19,10 @@ from jaxrec.system.errors import UserError
 
 
 def placed(stream: Stream) -> Stream:
-    """The stream whose positions count baskets, without the column of `context.BASKET`, the last of its context.
+    """Returns the stream with positions that count baskets, and without its last context column, `context.BASKET`.
 
     Args:
-        stream: Stream of rows [R, T], whose positions count events. Without context every event is its own basket.
+        stream: Stream of rows [R, T], whose positions count events. Without context, every event is its own basket.
     """
     if stream.context is None:
         return stream
@@ -37,10 +37,10 @@ def placed(stream: Stream) -> Stream:
 
 
 def shown(stream: Stream, length: int) -> Stream:
-    """As `placed`, of histories that are asked: their oldest basket is left out where a part of it was cut off.
+    """As `placed`, for histories at inference: leaves out their oldest basket if a part of it was cut off.
 
     Args:
-        stream: as of `placed`.
+        stream: as for `placed`.
         length: the maximum length of a history; a longer one was cut.
     """
     if stream.context is None:
@@ -58,14 +58,14 @@ def shown(stream: Stream, length: int) -> Stream:
 
 
 def targets(stream: Stream, most: int) -> tuple:
-    """What is asked: each event but those of a history's first basket, at the last slot of the basket before its own.
+    """Returns the targets: every event outside a history's first basket, at the last slot of the basket before its own.
 
     Args:
-        stream: as `placed` gives it.
+        stream: as from `placed`.
         most: M, the maximum number of targets of a row.
 
     Returns:
-        The fields of objectives.Targets, [R, M] each; weights are None without those of the stream.
+        The fields of objectives.Targets, [R, M] each; weights are None if the stream has none.
     """
     begins = _changes(stream.segments) | _changes(stream.positions)
     slot = jnp.arange(stream.items.shape[1])
@@ -78,7 +78,7 @@ def targets(stream: Stream, most: int) -> tuple:
 
 
 def over(objective: Any, split: Split, length: int, history: str) -> Any:
-    """The Objective whose subsequences are of whole baskets of a split, as far as they fit.
+    """Returns the Objective with subsequences of whole baskets of a split, as far as they fit.
 
     Args:
         objective: as from `objectives.next_basket`.
@@ -87,7 +87,7 @@ def over(objective: Any, split: Split, length: int, history: str) -> Any:
         history: "newest" or "windows".
 
     Raises:
-        UserError: a basket leaves no slot for an event before it.
+        UserError: if a basket leaves no slot for an event before it.
     """
     begin = baskets.of_log(split.interactions)
 
@@ -110,12 +110,12 @@ def over(objective: Any, split: Split, length: int, history: str) -> Any:
 def subsequences(
     begin: np.ndarray, start: np.ndarray, stop: np.ndarray, length: int, history: str, name: str = "the log"
 ) -> Subsequences:
-    """Subsequences whose first basket is context, and all others targets.
+    """Returns subsequences whose first basket is context and whose other baskets are targets.
 
-    Where the newest basket and the one before it don't fit together, the older events of the latter are left out.
+    If the newest basket and the one before it don't fit together, the older events of the latter are left out.
 
     Args:
-        begin: [N] the place at which each event's basket begins.
+        begin: [N] the index at which each event's basket begins.
         start: [U] where each user's history begins.
         stop: [U] where it ends; a history of one basket has no subsequence.
         length: the maximum number of slots.
@@ -127,7 +127,7 @@ def subsequences(
     ([2, 0], [3, 3])
 
     Raises:
-        UserError: a target basket takes `length` slots or more.
+        UserError: if a target basket takes `length` slots or more.
     """
     ends = np.append(np.flatnonzero(np.diff(begin)) + 1, len(begin))
     end_of = lambda at: ends[np.searchsorted(ends, at, side="right")]  # of the basket of an event
@@ -157,10 +157,10 @@ def subsequences(
 
 
 def _changes(values):
-    """Whether a slot's value is another than that of the slot before it; so is a row's first. [R, T] bool"""
+    """Whether a slot's value differs from that of the slot before it; True at a row's first slot. [R, T] bool"""
     return jnp.concatenate([jnp.ones_like(values[:, :1], bool), values[:, 1:] != values[:, :-1]], axis=1)
 
 
 def _running_max(values):
-    """The largest of the values up to each slot, by floats, exact below 2^24: ONNX has none of integers."""
+    """The largest of the values up to each slot, in float32, exact below 2^24: ONNX has no cummax of integers."""
     return jax.lax.cummax(values.astype(jnp.float32), axis=1).astype(values.dtype)

@@ -1,4 +1,4 @@
-"""What clocks and calendars show at the times of events."""
+"""The hour, weekday and month of the times of events."""
 
 from collections.abc import Callable
 
@@ -6,29 +6,29 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
-SECOND = 1_000_000  # of a log's times, which are int64 microseconds
+SECOND = 1_000_000  # in the unit of a log's times, which are int64 microseconds
 HOUR, DAY = 3600 * SECOND, 86_400 * SECOND
-UNKNOWN = np.iinfo(np.int64).min  # of a time
+UNKNOWN = np.iinfo(np.int64).min  # stands for an unknown time
 
 
 def hour(times: np.ndarray) -> np.ndarray:
-    """The hour of the day, from 1. times: from 1970."""
+    """Returns the hour of the day, from 1. times: microseconds since 1970."""
     return times % DAY // HOUR + 1
 
 
 def weekday(times: np.ndarray) -> np.ndarray:
-    """The day of the week; Monday is 1. times: from 1970."""
+    """Returns the day of the week; Monday is 1. times: microseconds since 1970."""
     return (times // DAY + 3) % 7 + 1  # 1970 began on a Thursday
 
 
 def month(times: np.ndarray) -> np.ndarray:
-    """The month, from 1. times: from 1970."""
+    """Returns the month, from 1. times: microseconds since 1970."""
     days = (times // DAY).astype("datetime64[D]")
     return days.astype("datetime64[M]").astype(np.int64) % 12 + 1
 
 
 def read(what: Callable, times: ArrayLike) -> np.ndarray:
-    """One of the above of times, 0 where they are UNKNOWN.
+    """Returns `what`, one of the functions above, of times; 0 where they are UNKNOWN.
 
     >>> read(month, [UNKNOWN, 0, 40 * DAY]).tolist()
     [0, 1, 2]
@@ -39,7 +39,7 @@ def read(what: Callable, times: ArrayLike) -> np.ndarray:
 
 
 def local(times: ArrayLike, zone: str) -> np.ndarray:
-    """What the clocks of a zone show at these times, as times.
+    """Converts times from UTC to the local time of a zone; UNKNOWN stays UNKNOWN.
 
     >>> read(hour, local([0, UNKNOWN], "Asia/Tokyo")).tolist()
     [10, 0]

@@ -1,12 +1,12 @@
-"""What a log knows of an event beside its item: for each kind a small whole number, to be embedded at its slot.
+"""Context: what a log knows of an event besides its item, as a small integer per kind, to be embedded at its slot.
 
-A number is a function of the event and of the one before it, never of what comes later, and needs nothing that was
-learned from the log: an event that is asked about years later has the number it would have had in training. 0 is
-unknown, and adds nothing.
+A number depends only on the event and those before it in its history, never on later ones, and on nothing learned from
+the log: at inference, years later, an event has the number it would have had in training. 0 means unknown, and adds
+nothing.
 
-Kinds of the time of asking are of the event that a slot asks for: a model that predicts the next item is shown, at an
-event's slot, when the event after it was; one that fills masked slots, at such a slot, when its own event was. Of a
-question that time is known only where it is given.
+The `asked_` kinds describe the query time (the time of asking): when the event that a slot predicts happens. A model
+that predicts the next item is shown it at the slot of the event before; a model that fills masked slots, at the masked
+slot. At inference it is known only if the request gives it.
 """
 
 import functools
@@ -25,42 +25,42 @@ from jaxrec.data.interactions import Sessions
 from jaxrec.data.log import sessions_of
 from jaxrec.system.errors import UserError
 
-GAPS = 32  # doublings of a second: the last is of 68 years and more
-OCTAVES = (-8, 24)  # powers of two between which weights are told apart
-PARTS = 8  # of an octave
-USER = "user "  # begins the kinds that are columns of users: "user gender"
-MOMENT = "moment"  # the kind that models are shown whose attention knows how far apart events are
-BASKET = "basket"  # the kind that tells an objective of baskets which events are one; models are not shown it
-LONGEST = np.iinfo(np.int32).max - 1  # seconds after a history's first event that are told apart: 68 years
+GAPS = 32  # numbers of gaps, one per doubling of a second: the last is for 68 years and more
+OCTAVES = (-8, 24)  # exponents of the powers of two between which weights are distinguished
+PARTS = 8  # numbers of weights per octave
+USER = "user "  # prefix of the kinds that are user columns: "user gender"
+MOMENT = "moment"  # the kind for models whose attention uses the time between events
+BASKET = "basket"  # the kind that tells the next-basket objective which events form a basket; models don't see it
+LONGEST = np.iinfo(np.int32).max - 1  # seconds after a history's first event that are distinguished: 68 years
 
 
 class Events(NamedTuple):
-    """Events of histories back to back, as far as they are known."""
+    """The events of histories, back to back; a field is None if the log lacks it."""
 
     offsets: np.ndarray  #: [U + 1] int64, where histories begin
-    #: [N] int64 microseconds, UNKNOWN where that is not known; from 1970, UTC, unless `relative`
+    #: [N] int64 microseconds, UNKNOWN where not known; since 1970, UTC, unless `relative`
     times: np.ndarray | None = None
     relative: bool = False
-    weights: np.ndarray | None = None  #: [N], NaN where that is not known
+    weights: np.ndarray | None = None  #: [N], NaN where unknown
     sessions: Sessions | None = None
-    types: np.ndarray | None = None  #: [N], numbers of types of events from 1, as the training has them; 0: not known
-    items: np.ndarray | None = None  #: [N], numbers, 0 of one that is not known
-    topics: np.ndarray | None = None  #: of items, as of `topics.values`
-    users: Mapping[str, np.ndarray] | None = None  #: {column: [N] numbers of the users' values from 1; 0: not known}
-    zone: str = "UTC"  #: in which dates are read off
+    types: np.ndarray | None = None  #: [N], numbers of event types from 1, as in training; 0: unknown
+    items: np.ndarray | None = None  #: [N], item numbers; 0: unknown
+    topics: np.ndarray | None = None  #: of items, as from `topics.values`
+    users: Mapping[str, np.ndarray] | None = None  #: {column: [N] numbers of the users' values from 1; 0: unknown}
+    zone: str = "UTC"  #: time zone of hours, weekdays and months
 
 
 class Kind(NamedTuple):
     """A kind of context."""
 
-    size: int  #: numbers 1..size; 0: as many as the log has types of events
+    size: int  #: numbers 1..size; 0: depends on the log, such as its number of event types
     needs: str  #: "times", "dates" (times that count from 1970), "weights", "sessions", "types", "topics" or "users"
     numbers: Callable[[Events], np.ndarray]  #: -> [N], 0..size
-    asked: bool = False  #: whether it is of the time of asking
+    asked: bool = False  #: whether it describes the query time
 
 
 def _gap(events):
-    """Doublings of the seconds since the history's event before, from 1; 0 at its first event."""
+    """Doublings of the seconds since the event before in the history, from 1; 0 at a history's first event."""
     times = np.asarray(events.times)
     known = times != UNKNOWN
     shown = np.where(known, times, 0)
@@ -72,12 +72,12 @@ def _gap(events):
 
 
 def _starts(events):
-    """Places of the first events of histories."""
+    """Indices of the first events of histories."""
     return events.offsets[:-1][np.diff(events.offsets) > 0]
 
 
 def _moment(events):
-    """Seconds since the first of the history's events whose time is known, from 1."""
+    """Seconds since the history's first event with a known time, from 1."""
     times = np.asarray(events.times)
     known = times != UNKNOWN
     seconds = np.where(known, times // SECOND, np.iinfo(np.int64).max)
@@ -87,7 +87,7 @@ def _moment(events):
 
 
 def _weight(events):
-    """Zero, then eighths of octaves of positive weights, then of negative ones."""
+    """Buckets of weights: zero, then eighths of octaves of positive weights, then of negative ones."""
     weights = np.asarray(events.weights, np.float64)
     low, high = OCTAVES
     part = np.round(PARTS * np.log2(np.maximum(np.nan_to_num(np.abs(weights)), 2.0**low))) - PARTS * low
@@ -105,7 +105,7 @@ def _session(events):
 
 
 def _basket(events):
-    """Twice the number of the event's basket in its history, from 1, and 1 more at the first event of a basket."""
+    """Twice the number of the event's basket in its history, from 1, plus 1 at the first event of a basket."""
     times = np.asarray(events.times)
     begin = baskets.starts(events.offsets, times)
     begins = begin == np.arange(len(times))
@@ -140,20 +140,20 @@ LACKS = {
 
 @functools.cache
 def kind_of(name: str) -> Kind:
-    """The Kind of a name of KINDS, of MOMENT, or of a column of users behind USER."""
+    """Returns the Kind of a name: one of ALL, or USER and a user column."""
     if name.startswith(USER):
         return Kind(0, "users", lambda events: events.users[name.removeprefix(USER)])
     return ALL[name]
 
 
 def named(text: str) -> tuple[str, ...]:
-    """The kinds of a configuration's `context`.
+    """Parses a configuration's `context` into its kinds.
 
     >>> named("gap, hour")
     ('gap', 'hour')
 
     Raises:
-        UserError: one is unknown, or named twice.
+        UserError: if one is unknown, or named twice.
     """
     kinds = tuple(part.strip() for part in text.split(",")) if text.strip() else ()
     for kind in kinds:
@@ -165,7 +165,7 @@ def named(text: str) -> tuple[str, ...]:
 
 
 def kinds_of(config: Config) -> tuple[str, ...]:
-    """The kinds that a configuration uses, in the order of a Stream's columns: those of its model, then BASKET."""
+    """Returns the kinds that a configuration uses, in the order of a Stream's context: its model's, then BASKET."""
     entry = registry.find("model", config.model.name)
     of_users = tuple(USER + name for name in user_columns.parse(config.user_features))
     timed = (MOMENT,) if entry.reads_times(config.model) else ()
@@ -173,17 +173,17 @@ def kinds_of(config: Config) -> tuple[str, ...]:
 
 
 def is_asked(kinds: Sequence[str]) -> np.ndarray:
-    """Which of these kinds are of the time of asking. [K] bool"""
+    """Returns which of these kinds describe the query time. [K] bool"""
     return np.array([kind_of(kind).asked for kind in kinds], bool)
 
 
 def is_steady(kinds: Sequence[str]) -> np.ndarray:
-    """Which of these kinds are of the user, and the same at every slot, also where a mask asks. [K] bool"""
+    """Returns which of these kinds describe the user, and so are the same at every slot, masked or not. [K] bool"""
     return np.array([kind.startswith(USER) for kind in kinds], bool)
 
 
 def is_dated(kinds: Sequence[str]) -> bool:
-    """Whether any of these kinds is read off times that count from 1970.
+    """Whether any of these kinds needs times that count from 1970.
 
     >>> is_dated(["gap", "moment"]), is_dated(["gap", "asked_hour"])
     (False, True)
@@ -192,7 +192,7 @@ def is_dated(kinds: Sequence[str]) -> bool:
 
 
 def of_log(interactions: Any, zone: str = "UTC", topic: str = "") -> Events:
-    """The Events of Interactions. zone, topic: of a configuration, `context_zone` and `topic`."""
+    """Returns the Events of Interactions. zone, topic: a configuration's `context_zone` and `topic`."""
     return Events(
         interactions.offsets,
         interactions.times,
@@ -208,9 +208,9 @@ def of_log(interactions: Any, zone: str = "UTC", topic: str = "") -> Events:
 
 
 def of_known_items(events: Events) -> Events:
-    """The Events without those whose items are not known, as if they had never been.
+    """Returns the Events without those of unknown items, as if they had never happened.
 
-    So the event before one is the one before it of those that are left, as in a training, whose log was filtered.
+    "The event before" is then the one before among the remaining events, as in training, whose log was filtered.
 
     >>> events = Events(np.array([0, 2, 3]), np.array([0, 5, 9]), items=np.array([0, 4, 2]))
     >>> found = of_known_items(events)
@@ -232,7 +232,7 @@ def of_known_items(events: Events) -> Events:
 
 
 def known(events: Events) -> tuple[str, ...]:
-    """The kinds that these events have, but for those of the time of asking.
+    """Returns the kinds that these events have, except those of the query time.
 
     >>> known(Events(np.array([0, 2]), weights=np.array([1.0, 5.0])))
     ('weight',)
@@ -241,7 +241,7 @@ def known(events: Events) -> tuple[str, ...]:
 
 
 def shown(interactions: Any, config: Config) -> np.ndarray | None:
-    """The context that the model of a configuration is shown of a log, as `numbers` gives it; None where it is none."""
+    """Returns the context of a log for a configuration's model, as from `numbers`; None if the model uses none."""
     if not (kinds := kinds_of(config)):
         return None
     events = of_log(interactions, config.context_zone, config.topic)
@@ -249,20 +249,20 @@ def shown(interactions: Any, config: Config) -> np.ndarray | None:
 
 
 def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: bool = False) -> np.ndarray:
-    """The context of events: [N, K] uint16, a column a kind; int32 where MOMENT or BASKET is among them.
+    """Returns the context of events, a column per kind: [N, K] uint16, or int32 if MOMENT or BASKET is among them.
 
     Args:
-        kinds: as `kind_of` knows them.
+        kinds: names for `kind_of`.
         name: of the events, for messages.
-        masks: whether the time of asking is shown at the event's own slot, where a mask asks for it; otherwise at the
-            slot of the event before, which asks for the next one.
+        masks: whether the query time is shown at the event's own slot, to be predicted from a mask there; otherwise at
+            the slot of the event before, which predicts the next one.
 
     >>> events = Events(np.array([0, 3]), times=np.array([0, 0, 86_400_000_000]))
     >>> numbers(events, ["gap", "weekday", "asked_weekday"]).tolist()
     [[0, 4, 4], [1, 4, 5], [17, 5, 0]]
 
     Raises:
-        UserError: the events lack what a kind needs.
+        UserError: if the events lack what a kind needs.
     """
     for kind in kinds:
         if LACKS[(needs := kind_of(kind).needs)](events):
@@ -271,8 +271,8 @@ def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: 
     found = _empty(events, kinds)
     dated = "dates" in {kind_of(kind).needs for kind in kinds}
     local = events._replace(times=calendar.local(np.asarray(events.times), events.zone)) if dated else events
-    last = events.offsets[1:][np.diff(events.offsets) > 0] - 1  # places of the last events of histories
-    made = {}  # by their function, which is one for a kind and for that of the time of asking
+    last = events.offsets[1:][np.diff(events.offsets) > 0] - 1  # indices of the last events of histories
+    made = {}  # by function, which a kind and its asked_ variant share
     for column, kind in enumerate(map(kind_of, kinds) if len(found) else ()):
         if kind.numbers not in made:
             made[kind.numbers] = kind.numbers(local if kind.needs == "dates" else events)
@@ -284,7 +284,7 @@ def numbers(events: Events, kinds: Sequence[str], name: str = "the log", masks: 
 
 
 def partly(events: Events, kinds: Sequence[str], name: str = "the log", masks: bool = False) -> np.ndarray:
-    """`numbers`, and 0 for the kinds whose needs the events lack."""
+    """As `numbers`, but 0 for kinds that need what the events lack."""
     have = [kind for kind in kinds if not LACKS[kind_of(kind).needs](events)]
     if len(have) == len(kinds):
         return numbers(events, kinds, name, masks)
@@ -295,13 +295,13 @@ def partly(events: Events, kinds: Sequence[str], name: str = "the log", masks: b
 
 
 def asked_at(kinds: Sequence[str], last: np.ndarray, now: np.ndarray, zone: str = "UTC") -> np.ndarray:
-    """The numbers of the time of asking, of histories that are asked: [U, K], 0 for all other kinds.
+    """Returns the numbers of the query time of histories at inference: [U, K], 0 for all other kinds.
 
     Args:
-        kinds: as of `numbers`.
-        last: [U] int64, the times of the histories' newest events, microseconds from 1970; UNKNOWN where not known.
-        now: [U] int64, the times at which they are asked; UNKNOWN where not known.
-        zone: as of Events.
+        kinds: as for `numbers`.
+        last: [U] int64, the times of the histories' newest events, microseconds since 1970; UNKNOWN where not known.
+        now: [U] int64, the query times; UNKNOWN where not known.
+        zone: as in Events.
 
     >>> asked_at(["gap", "asked_gap"], np.array([0]), np.array([3_000_000])).tolist()
     [[0, 3]]
@@ -319,14 +319,14 @@ def _empty(events, kinds):
 def _wanted(needs):
     return {
         "times": "a time for every event, which this log lacks",
-        "dates": "times that count from 1970, and this log has none, or counts from an unknown moment",
+        "dates": "times that count from 1970, and this log has no times, or they count from an unknown moment",
         "weights": "a weight (a rating, seconds of play) for every event, which this log lacks",
         "types": "types of events (view, purchase), which this log lacks: prepare.py --type names their column",
         "users": "a table of users, which this log lacks: prepare.py --users names one",
-        "topics": "a column of items, genres or categories, which config.topic names where it is called otherwise",
-        "sessions": "sessions within the users' histories, which this log, or its split, has not",
+        "topics": "an item column called genres or categories, or the one that config.topic names",
+        "sessions": "sessions within the users' histories, which this log or its split lacks",
     }[needs]
 
 
 def _instead(kinds):
-    return f"it knows {', '.join(kinds)}; leave the rest out" if kinds else "set config.context to nothing"
+    return f"it has {', '.join(kinds)}; leave the rest out" if kinds else "leave config.context empty"

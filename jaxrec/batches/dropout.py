@@ -1,6 +1,6 @@
-"""Leaves out, in training, some of what is known of events and users. Targets stay as they are.
+"""Leaves out, in training, some of what the model is shown of events and users. Targets stay as they are.
 
-Each row is drawn by its own key, so that the result doesn't depend on the number of devices.
+Each row has its own key, so the result doesn't depend on the number of devices.
 """
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from jaxrec.batches.stream import Stream
 from jaxrec.kernels.random import random_bits, site_keys
 
-# beyond the sites of any model's dropouts, below the cloze's
+# above the sites of any model's dropout, below the cloze's
 CONTEXT_SITE, ASKED_SITE, START_SITE = (2**31 - site for site in (5, 7, 8))
 
 
@@ -31,15 +31,15 @@ def drop_context(stream: Stream, keys: jax.Array, rate: float) -> Stream:
 
 
 def start_bare(stream: Stream, keys: jax.Array, rate: float, kept_K: np.ndarray) -> Stream:
-    """Shows the first slot of each sequence as its user alone with probability `rate`, so that no event is needed.
+    """Shows only the user at the first slot of each sequence with probability `rate`, so that no event is needed.
 
-    Slots of position 0 that are one basket are all shown so, or none is.
+    If the slots of position 0 form a basket, this applies to all of them or to none.
 
     Args:
         stream: Stream of rows [R, T].
         keys: keys [R], one per row.
         rate: the probability.
-        kept_K: bool, which columns of the context are shown there: of the user, and of the time of asking.
+        kept_K: bool, which columns of the context are shown there: of the user, and of the query time.
     """
 
     def row(key, segments, positions):
@@ -50,15 +50,15 @@ def start_bare(stream: Stream, keys: jax.Array, rate: float, kept_K: np.ndarray)
 
 
 def drop_asked(stream: Stream, keys: jax.Array, rate: float, asked_K: np.ndarray) -> Stream:
-    """Removes the time of asking at each slot with probability `rate`, so that the model learns to answer without.
+    """Removes the query time at each slot with probability `rate`, so that the model learns to answer without.
 
-    By slot and not by sequence: a question that does not say when it is asked comes after events of which it is known.
+    It is drawn per slot, not per sequence: a request without a query time comes after events whose query time is known.
 
     Args:
         stream: Stream of rows [R, T].
         keys: keys [R], one per row.
         rate: the probability.
-        asked_K: bool, which columns of the context are of the time of asking.
+        asked_K: bool, which columns of the context hold the query time.
     """
     dropped = jax.vmap(lambda key: _chosen(key, stream.items.shape[1:], rate))(site_keys(keys, ASKED_SITE))
     return stream._replace(context=jnp.where(dropped[..., None] & asked_K, 0, stream.context))

@@ -16,7 +16,7 @@ from jaxrec.kernels.masks import from_end, same_sequence
 from jaxrec.kernels.random import site_keys
 
 MASK = -1  # a masked item in Stream.items
-SITE = 2**31 - 2  # for site_keys, of the cloze's draws; models count theirs from 0
+SITE = 2**31 - 2  # the site of cloze's draws, for site_keys; models count theirs from 0
 
 
 class Targets(NamedTuple):
@@ -25,7 +25,7 @@ class Targets(NamedTuple):
     items: Any  #: [R, M] int32; 0 where there is no target
     user_index: Any  #: [R, M] int32, the user each target belongs to
     slots: Any  #: [R, M] int32, the slot of the row at which each is predicted; None if M = T and they are in order
-    weights: Any = None  #: [R, M] float32, by which their losses count; None: all alike
+    weights: Any = None  #: [R, M] float32, the weights of their losses; None: all equal
     negatives: Any = None  #: [R, M x K] int32, their negatives, if the host has drawn them
 
 
@@ -39,18 +39,18 @@ class Objective(NamedTuple):
     make_targets: Callable  #: (stream, keys_R, maximum targets per row) -> (the Stream that models see, Targets)
     num_mask_slots: int  #: masked slots appended to a history at inference, where the prediction is read
     mask_inputs: Callable  #: (stream of histories) -> the Stream that models see at inference
-    reserved_slots: Callable = lambda lengths: 0  #: (subsequence lengths [P]) -> as of stream.packing_layout
+    reserved_slots: Callable = lambda lengths: 0  #: (subsequence lengths [P]) -> `reserved` of stream.packing_layout
 
 
 def next_item(ahead: int = 1, newest: int | None = None, overlap: int = 0, some: bool = False) -> Objective:
     """Predicts at every slot the next item (Kang & McAuley 2018), or the next few (Tang & Wang 2018).
 
     Args:
-        ahead: how many next items are the targets of a slot.
-        newest: the next items of only this many newest slots of a subsequence are targets, and with `ahead` they are
-            asked for at the slots before too; the others are context. None: all slots.
+        ahead: the number of next items that are targets of a slot.
+        newest: only the next items of this many newest slots of a subsequence are targets; with `ahead`, earlier slots
+            predict them too. All other items are context. None: all slots.
         overlap: extra overlap of windows in slots, as in `stream.next_item_subsequences`.
-        some: whether some events alone may be targets; see `target_types`.
+        some: whether only some events may be targets; see `target_types`.
     """
     context = lambda lengths: 0 if newest is None else np.maximum(lengths - newest, 0)
     return Objective(
@@ -77,11 +77,12 @@ def cloze(
     Args:
         rate: the share of slots to mask: round(rate * length) of a sequence, at least one, drawn without replacement.
         last: the probability with which a sequence's newest item is always masked, as it is at inference.
-        asked_K: bool, which columns of the context are of the time of asking, which masked slots alone are shown; None:
-            none are.
-        some: whether some events alone may be targets: of them the share is masked, and no other event; see
+        asked_K: bool, which columns of the context hold the query time, which is shown at masked slots only; None:
+            no column does.
+        some: whether only some events may be targets: the share is masked among these, and no other event is; see
             `target_types`.
-        steady_K: bool, which columns of the context are of the user, which masked slots are shown too; None: none are.
+        steady_K: bool, which columns of the context describe the user, which masked slots show too; None: no column
+            does.
     """
     return Objective(
         subsequences=streams.whole_subsequences,
@@ -97,7 +98,7 @@ def cloze(
 def next_basket(length: int) -> Objective:
     """Predicts at every basket each event of the next one; see `baskets`.
 
-    Its subsequences are those of whole histories; `baskets.over` makes them those of a split's baskets.
+    Its subsequences are whole histories; `baskets.over` replaces them by subsequences of whole baskets of a split.
 
     Args:
         length: the maximum length of a history.
@@ -119,7 +120,7 @@ def next_basket(length: int) -> Objective:
 
 
 def build(config: Config) -> Objective:
-    """The Objective of a configuration."""
+    """Returns the Objective of a configuration."""
     kinds, asked_K = [kind for kind in context.kinds_of(config) if kind != context.BASKET], asked_of(config)
     if config.baskets:
         objective = next_basket(config.length)
@@ -142,17 +143,17 @@ def build(config: Config) -> Objective:
 
 
 def asked_of(config: Config) -> np.ndarray | None:
-    """Which columns of a configuration's context are of the time of asking, [K] bool; None where none are."""
+    """Returns which columns of a configuration's context hold the query time, [K] bool; None if no column does."""
     asked_K = context.is_asked(context.kinds_of(config))
     return asked_K if asked_K.any() else None
 
 
 def without_query_time(objective: Objective, asked_K: np.ndarray | None) -> Objective:
-    """The objective whose histories are not told when their next item is asked for.
+    """Returns the objective with histories that don't show when their next item is asked for.
 
     Args:
         objective: Objective.
-        asked_K: as `asked_of` gives it.
+        asked_K: as from `asked_of`.
     """
     if asked_K is None:
         return objective
@@ -166,7 +167,7 @@ def without_query_time(objective: Objective, asked_K: np.ndarray | None) -> Obje
 
 
 def _showing(objective, change):
-    """The objective that shows models what `change` (stream, keys) makes of the stream in training."""
+    """Returns the objective that applies `change`, (stream, keys) -> stream, to what models see in training."""
 
     def make_targets(stream, keys, most):
         shown, targets = objective.make_targets(stream, keys, most)
@@ -176,7 +177,7 @@ def _showing(objective, change):
 
 
 def expected_targets(objective: Objective, subsequences: Subsequences, items: np.ndarray, catalogue: int) -> np.ndarray:
-    """The expected number of times that each item is a target in an epoch.
+    """Returns the expected number of times that each item is a target in an epoch.
 
     Args:
         objective: Objective.
@@ -202,7 +203,7 @@ def _reserved(lengths, context):
     """The minimum slots to reserve per subsequence: the mean length if most slots are context, else none.
 
     The loss computes as many slots for every row as the row with the most targets has, which is a row of many short
-    subsequences. With fewer subsequences in such a row, less is computed in vain.
+    subsequences. With fewer subsequences in such a row, less of this work is wasted.
     """
     return round(lengths.mean()) if np.sum(context) > lengths.sum() / 2 else 0
 
@@ -212,7 +213,8 @@ def expect_masked(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`Objective.expected` of cloze.
 
-    Of n slots that may be masked m are: with probability `last` the newest slot, if it may be, and m - 1 others.
+    Of n slots that may be masked, m are. With probability `last` these are the newest slot and m - 1 others, provided
+    that the newest slot may be masked.
 
     Args:
         subsequences: the subsequences.
@@ -279,7 +281,7 @@ def _mask(stream, keys, most, *, rate, last, asked_K=None, some=False, steady_K=
 
 
 def _masked(stream, hidden_BT, asked_K, steady_K=None):
-    """The stream without the events of some slots: that something is there, asked for, and whose, is shown."""
+    """Hides the events of some slots, which still show that there is an event, its query time and its user."""
     context = stream.context
     if context is not None:
         hides = hidden_BT[..., None] if asked_K is None else hidden_BT[..., None] != asked_K
@@ -288,7 +290,7 @@ def _masked(stream, hidden_BT, asked_K, steady_K=None):
 
 
 def _mask_row(key, items, segments, may=None, *, number, last, most):
-    """Draws the masked slots of a row, of those that may be: ([T] bool, [most] slots; the masked ones come first)."""
+    """Draws the masked slots of a row from those that may be masked. -> ([T] bool, [most] slots, masked ones first)"""
     order, force = jax.random.split(key)
     bits = jax.random.bits(order, items.shape, jnp.uint32)
     newest = jax.vmap(from_end)(segments[None])[0] == 0

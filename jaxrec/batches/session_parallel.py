@@ -14,7 +14,7 @@ from jaxrec.data.storage.ragged import within
 
 
 class Schedule(NamedTuple):
-    """Which subsequence each lane reads at each step; takes 4 bytes per event and per subsequence."""
+    """Which subsequence each lane reads at each step. Takes 4 bytes per event and per subsequence."""
 
     slot_to_segment: Any  #: [steps x rows, 1] int32; the subsequence of lane r at step s is at s x rows + r, -1 if none
     begin: Any  #: [P] int32, the step at which each subsequence begins

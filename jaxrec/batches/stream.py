@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxrec.batches.slots import Slots
 from jaxrec.data.storage.ragged import within
 
-#: what the rows per step are a multiple of, so that 2, 4 and 8 devices have equal shares of them
+#: the rows per step are a multiple of this, so that 2, 4 and 8 devices have equal shares of them
 UNIT = 8
 
 
@@ -25,11 +25,11 @@ class Stream(NamedTuple):
     segments: Any  #: 1, 2, ... within the row; 0 where empty
     positions: Any  #: 0, 1, ... within the slot's own sequence
     user_index: Any  #: the user (or session) that the slot belongs to; 0 where empty
-    context: Any = None  #: [rows, T, K] what is known of the event beside its item (see context.py); 0 is unknown
-    weights: Any = None  #: [rows, T] float32, by which the loss of the slot's target counts
-    times: Any = None  #: [rows, T] seconds from a moment of the slot's own sequence; -1 where the time is not known
-    start: Any = None  #: [rows, T] bool, slots that show no event, but the user of what follows; None: none do
-    added: Any = None  #: [rows, T, D] what a model adds to the slot's input vector: its context, embedded
+    context: Any = None  #: [rows, T, K] what is known of the event besides its item (see context.py); 0 is unknown
+    weights: Any = None  #: [rows, T] float32, the weight of the loss of the slot's target
+    times: Any = None  #: [rows, T] seconds since some moment of the slot's own sequence; -1 where unknown
+    start: Any = None  #: [rows, T] bool, slots that show no event, only the user of the next ones; None: no slot does
+    added: Any = None  #: [rows, T, D] what a model adds to the slot's input vector: the embedding of its context
     negatives: Any = None  #: [rows, M x K] the negatives of a row's targets, if the host has drawn them
 
 
@@ -55,14 +55,14 @@ class PackingLayout(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The data that batches are gathered from; an argument of the compiled program, not a constant of it."""
+    """The data that batches are gathered from; an argument of the compiled program, not a constant in it."""
 
     items: Any  #: [N] int32, the flat histories
     start: Any  #: [P], as in Subsequences
     user_index: Any  #: [P], as in Subsequences
     layout: Any  #: PackingLayout, or session_parallel.Schedule
-    context: Any = None  #: [N, K] of the events, where it is used
-    weights: Any = None  #: [N] float32 of the events, where they are used
+    context: Any = None  #: [N, K] of the events, if used
+    weights: Any = None  #: [N] float32 of the events, if used
     may: Any = None  #: [N] bool, which events may be targets; None: all
 
 
@@ -204,8 +204,8 @@ def packing_layout(
         width: T, the slots of a row.
         multiple: empty rows are added up to a multiple of this, so that the last batch is full.
         reserved: the minimum number of slots to keep for a subsequence; those that it doesn't use stay empty.
-        host: whether rows are gathered on the host alone: the segments of their slots are then made for each of them.
-        packed: as from `pack` for these lengths, at least `reserved` each, where that is known.
+        host: whether rows are only gathered on the host, so that the segments of their slots are computed on demand.
+        packed: the result of `pack` for these lengths, raised to at least `reserved` each, if it is already known.
 
     Returns:
         PackingLayout, and `order_of` [P] int32, the subsequence whose length each segment has.
@@ -245,7 +245,7 @@ def plan(lengths: np.ndarray, order_of: np.ndarray, rows: int, seed: int, epoch:
 
 
 def namespace(array: Any) -> Any:
-    """Returns jax.numpy for an array of JAX, traced or not; numpy for any other, as one that is memory-mapped."""
+    """Returns jax.numpy for a JAX array, traced or not; numpy for any other, such as a memory-mapped one."""
     return array.__array_namespace__() if hasattr(array, "__array_namespace__") else np
 
 
@@ -256,7 +256,7 @@ def gather(data: Data, order: Order, rows: Any, with_targets: bool = True) -> St
         data: Data whose layout is a PackingLayout.
         order: Order of the epoch.
         rows: [R] int, indices into `order.rows`.
-        with_targets: whether to fill in the targets; otherwise they are 0, or as `stream_at` has them.
+        with_targets: whether to fill in the targets; otherwise as for `stream_at`.
 
     Returns:
         Stream of rows [R, T].
@@ -285,8 +285,8 @@ def stream_at(
         segments: as in Stream.
         positions: as in Stream.
         user_index: as in Stream.
-        with_targets: whether to fill in the targets; otherwise they are 0, and weights are those of the slots' events.
-            Where only some events may be targets, they are then the slots' own items that may be.
+        with_targets: whether to fill in the targets. Otherwise they are 0, and weights are those of the slots' own
+            events; if only some events may be targets, the targets are then the slots' own items that may be.
     """
     xp = namespace(data.items)
     last = len(data.items) - 1  # targets and mask slots of the last history can lie beyond it
@@ -307,7 +307,7 @@ def stream_at(
 
 
 def _targets(data, at):
-    """The items of these events, 0 of those that may not be targets."""
+    """The items of these events, 0 for those that may not be targets."""
     return data.items[at] if data.may is None else data.items[at] * data.may[at]
 
 
@@ -324,7 +324,7 @@ def rows_per_step(batch: int, subsequences: int, rows: int) -> int:
 
 
 def padded(rows: int, shares: int) -> int:
-    """The rows of a step as they lie on devices: with empty ones at the end, so that all of them have as many.
+    """Returns the rows of a step, including empty ones at the end so that every device has the same number.
 
     >>> padded(8, shares=3)
     9
@@ -333,7 +333,7 @@ def padded(rows: int, shares: int) -> int:
 
 
 def emptied(stream: Stream, is_row: Any) -> Stream:
-    """The Stream with those of its rows emptied that the plan doesn't have, from NumPy or JAX arrays.
+    """Empties the rows of a Stream that are not part of the plan. For NumPy or JAX arrays.
 
     Args:
         stream: as from `gather`.

@@ -1,4 +1,4 @@
-"""Objectives whose targets are events of some types alone: all others are shown, and never asked for."""
+"""Objectives whose targets are only events of some types; all others are shown to the model, but never targets."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,10 +14,10 @@ from jaxrec.data.splits import Split
 
 
 def build(config: Config, split: Split) -> Objective:
-    """The Objective of a configuration for a split: that of `objectives.build`, of baskets that of `baskets.over`.
+    """Returns the Objective of a configuration for a split: as from `objectives.build`, or `baskets.over` for baskets.
 
-    Where some events alone may be targets, training histories end with their last target, subsequences without any are
-    left out, and `count` is the most that a subsequence of a length has.
+    If only some events may be targets, training histories end with their last target, subsequences without targets are
+    left out, and `count` returns the most targets that any subsequence of a length has.
     """
     objective, may = objectives.build(config), event_types.targets(split.interactions)
     if config.baskets:
@@ -48,13 +48,13 @@ def build(config: Config, split: Split) -> Objective:
 
 
 def _after_last(may: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    """Where the part of each range ends that has a target at its end; its start where it has none. [U]"""
+    """Returns where each range ends if it is cut after its last target; its start if it has no target. [U]"""
     places = np.append(-1, np.flatnonzero(may))
     return np.maximum(places[np.maximum(np.searchsorted(places, stop) - 1, 0)] + 1, start)
 
 
 def _per_subsequence(subsequences: Subsequences, may: np.ndarray, expected: Callable) -> np.ndarray:
-    """How many events of each subsequence may be its targets. [P]"""
+    """Returns the number of events of each subsequence that may be its targets. [P]"""
     if not len(subsequences.length):
         return np.zeros(0, np.int64)
     indices, times = expected(subsequences)
@@ -63,6 +63,6 @@ def _per_subsequence(subsequences: Subsequences, may: np.ndarray, expected: Call
 
 
 def _expect_next(subsequences, whole, may):
-    """`Objective.expected` of the next items that may be targets."""
+    """`Objective.expected` of next items, of which only some may be targets."""
     indices, times = whole(subsequences)
     return indices, np.where(may[indices], times, 0)

@@ -1,4 +1,4 @@
-"""Reads a model at a basket: the mean over its slots, whatever their order."""
+"""Reads a model's output once per basket: as the mean over the basket's slots, in any order."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ def with_baskets(model: Model) -> Model:
     """Returns the model whose hidden vector at a slot is the mean over all slots of its basket.
 
     Args:
-        model: a model whose entry has `reads_baskets`; slots of a sequence with equal positions are a basket.
+        model: a model whose entry has `reads_baskets`; slots of a sequence with equal positions form a basket.
     """
 
     def encode(params, stream, *args, **kept):
@@ -27,13 +27,13 @@ def with_baskets(model: Model) -> Model:
 
 
 def mean(same_BMT: jax.Array, hidden_BTD: jax.Array) -> jax.Array:
-    """Returns the means over the slots of a mask. [B, M, T] bool, [B, T, D] -> [B, M, D]"""
+    """Returns the means of the hidden vectors that a mask selects. [B, M, T] bool, [B, T, D] -> [B, M, D]"""
     share_BMT = same_BMT / same_BMT.sum(-1, keepdims=True)
     found = jnp.einsum("bmt,btd->bmd", share_BMT, hidden_BTD, preferred_element_type=jnp.float32)
     return found.astype(hidden_BTD.dtype)
 
 
 def _same(stream: Stream) -> jax.Array:
-    """Whether two slots are of the same basket; all empty slots of a row are. [B, T, T] bool"""
+    """Whether two slots belong to the same basket; the empty slots of a row count as one. [B, T, T] bool"""
     of_segment = stream.segments[:, :, None] == stream.segments[:, None]
     return of_segment & (stream.positions[:, :, None] == stream.positions[:, None])

@@ -36,8 +36,8 @@ EPSILON = 1e-12  # of every LayerNorm, as in BERT
 class BERT4Rec(nn.Module):
     """Item and position embeddings, blocks with bidirectional attention, and an output head on the item table.
 
-    `norm` places the normalisation, as `layers.residual` says: "post" as in the paper; others have one at the end.
-    If `embedding` is "separate", the inputs have a table of their own.
+    `norm` says where to normalise, as in `layers.residual`: "post" is the paper's; the others also normalise at the
+    end. If `embedding` is "separate", the inputs have a table of their own.
     """
 
     items: int

@@ -67,7 +67,7 @@ class Caser(nn.Module):
 
     @staticmethod
     def _back(x_BTF, positions_BT, n, outside_1F):
-        """Shifts by n slots within the sequence; `outside` before its first slot."""
+        """Shifts by n slots within the sequence; `outside` comes before its first slot."""
         moved = jnp.pad(x_BTF, ((0, 0), (n, 0), (0, 0)))[:, : x_BTF.shape[1]]
         return jnp.where((positions_BT >= n)[..., None], moved, outside_1F.astype(x_BTF.dtype))
 
@@ -89,7 +89,7 @@ def check(config: Config) -> None:
         raise UserError(f"config.model.layers is {config.model.layers}: caser has one layer; set it to 1")
     if config.model.window > config.length:
         raise UserError(
-            f"config.model.window is {config.model.window}, of histories of {config.length} items: set it to "
+            f"config.model.window is {config.model.window}, and a history has {config.length} items: set it to "
             f"config.length, {config.length}, or less"
         )
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from jaxrec.models.model import Model
 
-NAME = "context"  # name of these params among a model's
-START = "start"  # and of the vector that stands for an event where none is shown
-SCALE = 0.02  # of that vector at first
+NAME = "context"  # key of these params in a model's
+START = "start"  # key, among these, of the vector for slots that show no event
+SCALE = 0.02  # standard deviation of that vector's initial values
 
 
 def with_context(model: Model, sizes: Mapping[str, int], dim: int, timed: bool = False, starts: bool = False) -> Model:
@@ -21,8 +21,8 @@ def with_context(model: Model, sizes: Mapping[str, int], dim: int, timed: bool =
         model: a model whose entry has `reads_context`.
         sizes: number of values per kind of context, in the order of the stream's columns.
         dim: D, the width of the input vectors.
-        timed: whether a last column has the moments of the events, for the stream's `times`.
-        starts: whether it can be shown users without events: see Stream.start.
+        timed: whether the last column has the moments of the events, for the stream's `times`.
+        starts: whether the model accepts users without events; see Stream.start.
 
     Returns:
         The Model. Its params also have "context", a table [values, D] per kind, initialised to zero.
@@ -32,7 +32,7 @@ def with_context(model: Model, sizes: Mapping[str, int], dim: int, timed: bool =
         if not sizes:
             return model.init(key)
         tables = {kind: jnp.zeros((size, dim)) for kind, size in sizes.items()}
-        if starts:  # not of zeros, by which a normalisation would divide
+        if starts:  # not zeros, since a normalisation would divide by their norm
             tables[START] = SCALE * jax.random.normal(jax.random.fold_in(key, 2), (dim,))
         return model.init(key) | {NAME: tables}
 
@@ -74,5 +74,5 @@ def columns(context_BTK: Any) -> list[jax.Array]:
 
 
 def looked_up(table_ND: jax.Array, number_BT: jax.Array) -> jax.Array:
-    """Returns the rows of these numbers, from 1; zero for 0. -> [B, T, D]"""
+    """Looks up the rows of numbers that count from 1; 0 has a zero vector. -> [B, T, D]"""
     return jnp.where((number_BT > 0)[..., None], table_ND[jnp.maximum(number_BT - 1, 0)], 0)

@@ -17,10 +17,10 @@ class Sizes(NamedTuple):
 
     items: int  #: number of items in the catalogue
     length: int  #: maximum length of a history
-    positions: str = "from_start"  #: how positions are counted, among the entry's
+    positions: str = "from_start"  #: how positions are counted: one of the entry's `positions`
     dtype: Any = "float32"  #: compute dtype
     users: int = 0  #: number of training users, for models with user vectors
-    baskets: bool = False  #: whether slots of equal positions see each other, in a model that has `reads_baskets`
+    baskets: bool = False  #: whether slots with equal positions see each other, in a model that has `reads_baskets`
 
 
 #: recommended keys of most next-item models
@@ -49,7 +49,7 @@ class ModelEntry(Entry):
     #: supported ways to count positions; a single one means that it has no positions
     positions: tuple[str, ...] = ("from_start",)
     reads_context: bool = False  #: whether it adds `stream.added` to its input vectors
-    reads_baskets: bool = False  #: whether it reads slots of equal positions as a set; see `Sizes.baskets`
+    reads_baskets: bool = False  #: whether it reads slots with equal positions as a set; see `Sizes.baskets`
     carries_state: bool = False  #: whether it supports session-parallel training, one event at a time
     #: (options) -> whether it uses `stream.times`; then it must have `reads_context` too
     reads_times: Callable[[Any], bool] = lambda options: False
@@ -57,7 +57,7 @@ class ModelEntry(Entry):
     check: Callable[[Config], None] = _agreed  #: raises UserError for options that don't fit together
     #: recommended keys, {"optim.learning_rate": 5e-3}: used for `auto`, and when a recipe is run with another model
     suits: Mapping[str, Any] = field(default_factory=dict)
-    #: further ones, as the model's paper has them, for a recipe of another model alone
+    #: further recommended keys, from the model's paper, used only when a recipe of another model is run with it
     as_published: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,7 +1,7 @@
 """Item features: adds embeddings of an item's features to its own vector, in every item table of a model.
 
-This works for any model: params with features are folded into params without, whose rows are the sums. Training
-differentiates through the fold; inference folds once and uses the plain model.
+This works for any model: params with features are folded into params of the plain model, whose rows are the sums.
+Training differentiates through the fold; inference folds once and uses the plain model.
 """
 
 import dataclasses
@@ -30,12 +30,12 @@ class Items(NamedTuple):
 
 
 class Folding(NamedTuple):
-    """How params with features become params without."""
+    """How params with features become params of the plain model."""
 
     plain: Model  #: Model for the result of `fold`
     fold: Callable  #: (params, Items) -> params of `plain`, for any items
     items: Items  #: the items of the catalogue
-    bonus: float = 0.0  #: added to the scores of items without training, in inference
+    bonus: float = 0.0  #: added at inference to the scores of items that training didn't see
 
 
 def with_features(
@@ -114,7 +114,7 @@ def folded(model: Model, params: Any) -> tuple[Model, Any]:
 
 
 def compile_fold(model: Model, params: Any) -> tuple[Model, Any]:
-    """Compiles what `folded` runs. Returns as `folded` does, with shapes in place of params.
+    """Compiles the fold ahead of `folded`. Returns what `folded` does, with shapes in place of params.
 
     Args:
         model: the model.
@@ -132,7 +132,7 @@ def compile_fold(model: Model, params: Any) -> tuple[Model, Any]:
 
 
 def _with_bonus(folding):
-    """Returns the model without features, whose items without training have the bonus."""
+    """Returns the plain model, with the bonus added to the scores of items that training didn't see."""
     plain = folding.plain
     if not folding.bonus:
         return plain

@@ -23,7 +23,7 @@ class GRU4RecOptions(ModelOptions):
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
     embedding: str = among("shared", "separate")  #: whether input and output share a table
     input_dropout: float = key(below_one, 0.0)  #: dropout of the embeddings
-    #: whether a GPU runs a layer's slots as one hand-written kernel; other devices by a loop anyway
+    #: whether a GPU runs the slots of a layer in one hand-written kernel; other devices always loop over them
     fused: bool = False
 
 

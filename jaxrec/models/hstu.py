@@ -37,7 +37,7 @@ EPSILON = 1e-6  # of LayerNorm
 
 
 class HSTU(nn.Module):
-    """Item embeddings, units with attention without softmax, and scores by products with the item table.
+    """Item embeddings, units of attention without softmax, and scores by products with the item table.
 
     With `embedding="projected"` a linear map comes before the scores, as in SASRec.
     `positions` are counted "from_start" or "from_end"; "relative" uses only the units' distance biases.
@@ -98,12 +98,12 @@ class HSTU(nn.Module):
 
 
 class Unit(nn.Module):
-    """Gated pointwise attention; returns the addition to [B, T, D] (eqs. 1 to 3).
+    """Gated pointwise attention; returns what is added to the residual, [B, T, D] (eqs. 1 to 3).
 
-    u, v, q, k = silu(norm(x) W); A = silu(q k + b) / length, with bias b by distance in slots; out(u * norm(A v)).
-    Computed in blocks of queries, each against the keys up to its last slot. If `timed`, b is also by bucket of the
-    time between query and key, per head: of the query's own time. (The authors take that of the event after it, which
-    at the newest event is the answer's.)
+    u, v, q, k = silu(norm(x) W); A = silu(q k + b) / length, with a bias b per distance in slots; out(u * norm(A v)).
+    Computed in blocks of queries, each against the keys up to its last slot. If `timed`, b also has a term per head and
+    bucket of the time between query and key. It uses the query's own time. (The authors use the time of the event after
+    the query, which for the newest event is the time of the item to be predicted.)
     """
 
     heads: int

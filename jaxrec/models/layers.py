@@ -20,19 +20,22 @@ INITIAL = {
     "normal": nn.initializers.normal(0.02),
     "uniform": nn.initializers.xavier_uniform(),
 }
-BY_ROW = ("bias", "scale")  #: vectors of Dense and of norms, which may be given once a row
+BY_ROW = ("bias", "scale")  #: params of Dense and of norms that may be given as one copy per row
 TEMPERATURE = 0.05  # initial temperature of cosine scores
 SITE_PARTS = 1 << 16  # maximum parts of a site
 
 
 def item_param(module: nn.Module, name: str, initial: Callable, *shape: int) -> jax.Array:
-    """Returns a param with a row per item: created with `shape`, then used with the rows given (see sparse.py)."""
+    """Returns a param that may have a row per item.
+
+    It is created with `shape`; later, the params given may have any number of rows (see sparse.py).
+    """
     given = module.has_variable("params", name)
     return module.get_variable("params", name) if given else module.param(name, initial, shape)
 
 
 def with_added(x_BTD: jax.Array, stream: Stream) -> jax.Array:
-    """Returns the input vectors plus the stream's additional vectors, if any; these alone where no event is shown."""
+    """Returns the input vectors plus `stream.added`, if any; `added` alone at slots that show no event."""
     if stream.added is None:
         return x_BTD
     x_BTD = x_BTD if stream.start is None else jnp.where(stream.start[..., None], 0, x_BTD)
@@ -47,7 +50,7 @@ def drop_rows(x: jax.Array, rate: float, keys: jax.Array | None, site: tuple[int
 
 
 class LayerNorm(nn.LayerNorm):
-    """Flax's LayerNorm, whose scale and bias may also be given once a row, on accelerators."""
+    """Flax's LayerNorm, which also takes one copy of scale and bias per row, as accelerators use them."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.has_variable("params", "scale") and (scale := self.get_variable("params", "scale")).ndim == 2:
@@ -56,7 +59,7 @@ class LayerNorm(nn.LayerNorm):
 
 
 class RMSNorm(nn.RMSNorm):
-    """Flax's RMSNorm, whose scale may also be given once a row, on accelerators."""
+    """Flax's RMSNorm, which also takes one copy of the scale per row, as accelerators use it."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.has_variable("params", "scale") and (scale := self.get_variable("params", "scale")).ndim == 2:
@@ -87,7 +90,7 @@ class Dense(nn.Module):
 
     @nn.compact
     def parts(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """Returns the product, and the bias that is to be added to it in float32, if any."""
+        """Returns the product and the bias, if any, to be added to it in float32."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.width))
         product = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
         return product, item_param(self, "bias", nn.initializers.zeros, self.width) if self.biased else None
@@ -97,7 +100,10 @@ class Dense(nn.Module):
         return self._sum(*self.parts(x))
 
     def gelu(self, x: jax.Array) -> jax.Array:
-        """As `gelu(self(x))`. On a GPU its gradient begins at the product; XLA would keep a part of gelu beside it."""
+        """Returns `gelu(self(x))`.
+
+        On a GPU the backward pass recomputes gelu from the product; otherwise XLA would also store a part of gelu.
+        """
         activated = lambda product, bias: gelu(self._sum(product, bias))
         return (jax.checkpoint(activated) if hardware.is_gpu() else activated)(*self.parts(x))
 
@@ -114,12 +120,12 @@ def residual(
     gates: tuple[Callable, Callable] | None = None,
     picked: Callable[[jax.Array], jax.Array] = lambda x: x,
 ) -> jax.Array:
-    """Applies attention of queries to all slots and a feed-forward, both residual, normalised where `norm` says.
+    """Applies attention to all slots and a feed-forward, each with a residual connection, normalised as `norm` says.
 
-    "query", as in SASRec's code, normalises only queries, with residuals from these; "post" is after each residual;
-    "pre" before attention and feed-forward (for deep stacks); "gated" is as "pre", with additions multiplied by a
-    sigmoid gate of the unnormalised input (LiGR: Borisyuk et al. 2025). `picked` reads the slots that are computed:
-    [B, T, D] -> [B, T, D], or [B, M, D].
+    "query", as in SASRec's code, normalises the queries but not the keys and values, and adds the attention to the
+    normalised queries; "post" normalises after each residual; "pre" before attention and feed-forward (for deep
+    stacks); "gated" is "pre" with each addition multiplied by a sigmoid gate of the unnormalised input (LiGR: Borisyuk
+    et al. 2025). `picked` selects the slots to compute: [B, T, D] -> [B, T, D], or [B, M, D].
     """
     attention_norm, feed_norm = normalise
     if norm == "query":
@@ -171,7 +177,7 @@ def divides(config: Config) -> None:
 def gelu(x: jax.Array) -> jax.Array:
     """Returns x times the standard normal CDF at x (Hendrycks and Gimpel 2016), exactly.
 
-    Has its own derivative: jax 0.12 lacks that of erfc under shard_map.
+    It defines its own derivative, since jax 0.12 lacks that of erfc under shard_map.
     """
     return x * jax.lax.erfc(-x * 0.5**0.5) / 2
 
@@ -199,7 +205,7 @@ def apply_rotary(x_BTHd: jax.Array, positions_BT: jax.Array) -> jax.Array:
 def relative_position_bias(bias_TH: jax.Array, at: jax.Array, keys: int) -> jax.Array:
     """Returns learned distance biases of scores between slots [..., Q] and the first `keys` keys: [..., H, Q, K].
 
-    Within a sequence, distances don't depend on its place in the row.
+    Distances within a sequence don't depend on where it lies in the row.
     """
     distance_QK = jnp.maximum(at[..., None] - jnp.arange(keys), 0)
     return jnp.moveaxis(bias_TH[distance_QK], -1, -3)
@@ -208,11 +214,13 @@ def relative_position_bias(bias_TH: jax.Array, at: jax.Array, keys: int) -> jax.
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017) with dropout on the weights.
 
-    Computed in blocks of queries; if `causal`, each against the keys up to its last slot. Then the mask must not let
-    queries see later slots (except at empty slots, whose outputs are unused). `relative` lowers scores by distance, and
-    `buckets` adds a learned bias per head and distance bucket. For queries at some slots only, `at_BQ` gives their
-    places in the row. With `positions_BT`, queries and keys are rotated by position. If `timed`, a bias
-    per head and bucket of the time between query and key is added; with Intervals, keys and values have these added.
+    Computed in blocks of queries. If `causal`, each block only computes the keys up to its last slot; the mask must
+    then hide later slots from every query (except at empty slots, whose outputs are unused).
+
+    `relative` lowers scores by distance. `buckets` adds a learned bias per head and distance bucket, and `timed` one
+    per head and bucket of the time between query and key. `at_BQ` holds the queries' places in the row, if they are at
+    some slots only. With `positions_BT`, queries and keys are rotated by position. With `intervals`, the vectors of
+    these are added to keys and values.
     """
 
     heads: int
@@ -247,7 +255,7 @@ class Attention(nn.Module):
         if hardware.is_cpu():
             q_BQHd = split(project("query", query_BQD)) * scale
             k_BTHd, v_BTHd = split(project("key", memory_BTD)), split(project("value", memory_BTD))
-        else:  # the gradients of the biases are one kernel's, and the scale is multiplied where the mask is looked up
+        else:  # one kernel computes the gradients of all biases, and scaling the scores fuses with masking them
             of_values = products.kept_separate(memory_BTD) if self.heads == 1 else memory_BTD
             inputs = {"query": query_BQD, "key": memory_BTD, "value": of_values}
             parts = [project(name, x_BTD, Dense.parts) for name, x_BTD in inputs.items()]  # products and biases

@@ -1,14 +1,14 @@
-"""The vector of an item that is known by the items it is like.
+"""The vector of a new item that is described by similar items.
 
-A mean of vectors is shorter than they are, the more so the more they differ: an item that had it would be scored lower
-than every one of those it is like. So it is made as long as they are on average.
+The mean of several vectors is shorter than they are, and the more they differ the shorter it is: an item with that
+vector would score lower than each of the similar items. So the mean is scaled to their mean length.
 """
 
 import numpy as np
 
 
 def typical(rows: np.ndarray) -> np.ndarray:
-    """The row of what is like these: the direction of their mean, and their mean length; of numbers the mean.
+    """Returns the row of an item like these: their mean's direction, with their mean length. Of numbers, the mean.
 
     >>> typical(np.array([[3.0, 0.0], [0.0, 5.0]])).round(2)
     array([2.06, 3.43])
@@ -22,6 +22,6 @@ def typical(rows: np.ndarray) -> np.ndarray:
 
 
 def as_long(vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Vectors [..., D] of other lengths [...]; zero where they are."""
+    """Rescales vectors [..., D] to lengths [...]; zero vectors stay zero."""
     own = np.linalg.norm(vectors, axis=-1)
     return vectors * (lengths / np.where(own > 0, own, 1))[..., None]

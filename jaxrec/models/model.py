@@ -23,10 +23,10 @@ class Model:
     output_embedding: Callable  #: (params) -> (embedding [V, D], bias [V] or None) of all items
     item_tables: dict  #: item param -> the slots whose rows a step uses, among "inputs" and "targets"
     user_tables: tuple[str, ...] = ()  #: params with a row per user
-    microbatch_slots: int | None = None  #: slots per microbatch that are fastest on CPU; None for the whole step
-    by_row: tuple[str, ...] = ()  #: names of vectors [D] that may be given once a row of a batch: see `norms`
+    microbatch_slots: int | None = None  #: the fastest number of slots per microbatch on a CPU; None: the whole step
+    by_row: tuple[str, ...] = ()  #: names of params [D] that may be given as one copy per row of a batch; see `norms`
     folding: Any = None  #: features.Folding, for a model with item features
-    starts: bool = False  #: whether it can be shown a user without events, by Stream.start
+    starts: bool = False  #: whether it accepts users without events, by Stream.start
     item_axis: str | None = None  #: the mesh axis that the rows of the item tables are split over (see `sharded`)
 
 
@@ -36,7 +36,7 @@ def take_slots(x_BT: jax.Array, slots_BM: jax.Array) -> jax.Array:
 
 
 def encode_then_take(encode: Callable) -> Callable:
-    """Returns `Model.encode_at` that encodes every slot."""
+    """Returns a `Model.encode_at` that encodes every slot, then selects some."""
     return lambda params, stream, slots_BM: take_slots(encode(params, stream)[0], slots_BM)
 
 
@@ -61,8 +61,8 @@ def from_module(
         length: of the stream for initialisation.
         output_embedding: as in Model.
         item_tables: as in Model.
-        head: name of the module's method for hidden vectors; none by default.
-        method: name of the method for initialisation.
+        head: name of the module's method to use as `Model.head`; none by default.
+        method: name of the module's method to initialise with.
         reads: whether the module takes slots_BM as its third argument, and then returns [B, M, D].
         init: (key) -> params, to replace the module's initialisation.
         initial_carry: as in Model, for a module with state.

@@ -32,15 +32,15 @@ from jaxrec.models.model import Model, from_module
 
 SHARPNESS = 8.0  # c in the paper: exponent of a fully open gate
 DECAYS = (0.9, 0.999)  # range of initial decays per slot with an open gate
-LEAST = 1e-6  # bound of 1 - decay^2, whose root has an infinite slope at 0
+LEAST = 1e-6  # lower bound of 1 - decay^2, whose root has an infinite slope at 0
 
 
 class RGLRU(nn.Module):
     """Item embeddings, residual blocks of a recurrence and a feed-forward, and scores by products with the item table.
 
     With `embedding="projected"` a linear map comes before the scores, as in SASRec.
-    The carry is a tuple of states [rows, D], one per block, reset where a sequence begins. The convolution over four
-    slots before each unit of the paper's Hawk is left out.
+    The carry is a tuple of states [rows, D], one per block, reset where a sequence begins. Unlike the paper's Hawk, it
+    has no convolution over four slots before each unit.
     """
 
     items: int
@@ -116,8 +116,8 @@ def rg_lru(
 
     a = sigmoid(slowness)^(c sigmoid(decay)); h_t = a h_(t-1) + sqrt(1 - a^2) sigmoid(input) x.
 
-    Computed with the logarithm of a, so that a is in (0, 1) and 1 - a^2 is exact near 0. A reset clears the state;
-    what is added there is scaled by sqrt(1 - a^2) of its gate all the same, as anywhere.
+    Computed with the logarithm of a, so that a is in (0, 1) and 1 - a^2 is exact near 0. A reset clears the state; the
+    input at that slot is still scaled by sqrt(1 - a^2), with a from its gate.
 
     Args:
         x_BTD: the input.

@@ -41,13 +41,13 @@ COUNTED = ("from_start", "from_end")  # positions with a table
 class SASRec(nn.Module):
     """Item and position embeddings, causal attention blocks, a final norm, and scores by products with an item table.
 
-    `norm` places the normalisation, as `residual` says.
-    `embedding` says what a hidden vector is multiplied with: the table of the inputs ("shared"), another one
+    `norm` says where to normalise; see `residual`.
+    `embedding` says what a hidden vector is multiplied by: the table of the inputs ("shared"), another one
     ("separate"), or the table of the inputs after a linear map of the hidden vector ("projected"), so that an item is
     not most similar to itself (Gulordava et al., EMNLP 2018).
     `positions` are counted "from_start" or "from_end"; "relative", "rotary" and "buckets" have no position table.
-    With `time_intervals`, keys and values know how far back they are in time, and in counted positions (TiSASRec: Li et
-    al., WSDM 2020).
+    With `time_intervals`, keys and values have vectors added for the time between query and key, and for counted
+    positions (TiSASRec: Li et al., WSDM 2020).
     """
 
     items: int
@@ -55,7 +55,7 @@ class SASRec(nn.Module):
     options: "SASRecOptions"
     positions: str
     dtype: Any
-    baskets: bool = False  #: whether slots of equal positions see each other
+    baskets: bool = False  #: whether slots with equal positions see each other
 
     def setup(self) -> None:
         of = self.options
@@ -119,7 +119,7 @@ class SASRec(nn.Module):
         return x
 
     def times(self, stream: Stream, mask_BTT: jax.Array) -> tuple[jax.Array | None, Intervals | None]:
-        """What attention knows of times: buckets between queries and keys [B, T, T], and Intervals; None where not."""
+        """Returns times for attention: buckets between queries and keys [B, T, T], and Intervals; None if unused."""
         of, bucket_BTT, number_BTT = self.options, None, None
         if stream.times is not None:
             seconds_BTT = seconds_between(stream.times)
@@ -159,8 +159,9 @@ class SASRecOptions(ModelOptions):
     embedding: str = among("shared", "separate", "projected")
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
-    time_bias: bool = False  #: whether a head learns what the time between two events adds to their score
-    #: how many of a history's shortest intervals are told apart, by vectors of keys and values (TiSASRec); 0: no times
+    time_bias: bool = False  #: whether each head has a learned bias per bucket of time between two events
+    #: longest time between two events with key and value vectors of its own, in units of the history's shortest one
+    #: (TiSASRec); 0: times are not used
     time_intervals: int = key(not_negative, 0)
 
 
@@ -169,8 +170,8 @@ def check(config: Config) -> None:
     divides(config)
     if config.positions == "rotary" and config.model.dim // config.model.heads % 2:
         raise UserError(
-            f"config.positions is rotary, and a head has {config.model.dim // config.model.heads} features: make "
-            "config.model.dim an even multiple of config.model.heads"
+            f"config.positions is rotary, and a head has {config.model.dim // config.model.heads} features, an odd "
+            "number: make config.model.dim an even multiple of config.model.heads"
         )
 
 

@@ -1,4 +1,4 @@
-"""Any model with its item tables split over devices: the rows that a stream needs stand in for them."""
+"""Splits the item tables of any model over devices; a step looks up only the rows that its stream needs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from jaxrec.models.model import Model
 
 
 def sharded(model: Model, axis: str, size: int) -> Model:
-    """The Model whose params hold, inside of shard_map, one device's share of the rows of every item table.
+    """Returns the Model whose params, inside shard_map, hold one device's share of the rows of every item table.
 
-    Its `encode` looks up the rows of the stream's items, and numbers the items by their places among these: the given
-    model sees a catalogue of what the stream holds. `output_embedding` gives the device's share of the rows. Of a model
-    with features these take folded params.
+    Its `encode` looks up the rows of the stream's items and renumbers the items by their places among these rows: the
+    given model sees a catalogue of the stream's items only. `output_embedding` returns the device's share of the rows.
+    For a model with features, both take folded params.
 
     Args:
         model: Model.
@@ -50,11 +50,11 @@ def sharded(model: Model, axis: str, size: int) -> Model:
 
 
 def specs(model: Model, params: Any) -> dict[str, P]:
-    """How each of a model's params lies on a mesh."""
+    """Returns the PartitionSpec of each of a model's params."""
     return {name: P(model.item_axis) if name in model.item_tables else P() for name in params}
 
 
 def _padded(x, size):
-    """An array with zero rows appended up to a multiple of `size`."""
+    """Appends zero rows to an array, up to a multiple of `size`."""
     pad = np.pad if isinstance(x, np.ndarray) else jnp.pad
     return pad(x, ((0, -len(x) % size), *((0, 0),) * (x.ndim - 1)))

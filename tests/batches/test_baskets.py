@@ -1,4 +1,4 @@
-"""Laws of baskets: no order within one counts, none answers for itself, and every event after the first is asked."""
+"""Laws of baskets: order within one has no effect, none sees its own events, and all after the first are targets."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ CASES = {
 
 
 def log_of(sizes, seed=0):
-    """A log of users with baskets of these sizes, a day apart."""
+    """Returns a log of users with baskets of these sizes, a day apart."""
     random = np.random.default_rng(seed)
     log = from_sequences([list(range(1, ITEMS + 1)), *(random.integers(1, ITEMS + 1, sum(each)) for each in sizes)])
     days = [np.arange(ITEMS), *(np.repeat(np.arange(len(each)), each) for each in sizes)]
@@ -40,7 +40,7 @@ def log_of(sizes, seed=0):
 
 
 def shuffled(log, seed=1):
-    """The log with the events of every basket in another order."""
+    """Returns the log with the events of every basket in a different order."""
     key = np.random.default_rng(seed).random(len(log.items))
     order = np.lexsort((key, of_log(log)))
     return dataclasses.replace(log, items=log.items[order])
@@ -59,7 +59,7 @@ def params_of(setup):
 
 
 def first_loss(setup, log=None):
-    """By the program of this setup, of the log whose setup `log` is."""
+    """Returns the first step's loss and norm, by the program of `setup` on the data of `log`, another setup."""
     _, values = assembly.call(setup, fit.Feed(log or setup), assembly.first_state(setup), 0, 1)
     return float(values.loss[0]), float(values.norm[0])
 

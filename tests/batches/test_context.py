@@ -1,4 +1,4 @@
-"""Laws of context: of each event, by what came before it alone, the same whenever and wherever it is asked for."""
+"""Laws of context: an event's context depends on earlier events only, and is the same in training and at inference."""
 
 import datetime
 import zoneinfo
@@ -39,7 +39,7 @@ def test_numbers_are_within_their_kinds(events):
 
 @given(events=logs(), data=st.data())
 def test_what_comes_later_changes_nothing(events, data):
-    """A log that ends earlier, in any history, has the same numbers up to there: so has a history that is asked."""
+    """A log with a history cut short has the same numbers up to there, as has a history at inference."""
     kinds, whole = [*TIMED, "weight"], context.numbers(events, [*TIMED, "weight"])
     user = data.draw(st.integers(0, len(events.offsets) - 2))
     start, stop = events.offsets[user], events.offsets[user + 1]
@@ -50,7 +50,7 @@ def test_what_comes_later_changes_nothing(events, data):
 
 @given(events=logs())
 def test_the_time_of_asking_is_that_of_what_is_asked_for(events):
-    """At the slot of the event before it, and nothing at a newest event; by masks at its own slot."""
+    """At the slot of the event before, and nothing at a history's newest event; with masks, at the event's own slot."""
     own, ahead = context.numbers(events, TIMED), context.numbers(events, ASKED)
     for start, stop in zip(events.offsets[:-1], events.offsets[1:], strict=True):
         np.testing.assert_array_equal(ahead[start : max(stop - 1, start)], own[start + 1 : stop])
@@ -150,7 +150,7 @@ def test_what_is_no_kind_is_said(text, said):
 @pytest.mark.parametrize("kind", list(context.KINDS))
 def test_a_log_that_lacks_what_a_kind_needs_is_told_what_it_has(kind):
     log = from_sequences([[1, 2, 3]])
-    with pytest.raises(UserError, match=f"asks for {kind}.*set config.context to nothing"):
+    with pytest.raises(UserError, match=f"asks for {kind}.*leave config.context empty"):
         context.numbers(context.of_log(log), [kind], log.name)
 
 

@@ -1,4 +1,4 @@
-"""Laws of dropout of what is shown: what it leaves alone, and how often it is."""
+"""Laws of the dropout of context: what it leaves alone, and how often it happens."""
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ def test_the_context_of_a_sequence_is_dropped_whole_or_not_at_all():
         assert (own == own[:, :1]).all()
         gone.append(own[:, 0] == 0)
     assert np.abs(np.mean(gone, axis=1) - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / ROWS)
-    assert abs((gone[0] == gone[1]).mean() - 0.58) < 5 * np.sqrt(0.25 / ROWS)  # one sequence without another
+    assert abs((gone[0] == gone[1]).mean() - 0.58) < 5 * np.sqrt(0.25 / ROWS)  # independently of each other
 
 
 def test_a_sequence_begins_bare_at_its_first_slot_alone_which_shows_its_user():
@@ -53,7 +53,7 @@ def test_a_sequence_begins_bare_at_its_first_slot_alone_which_shows_its_user():
 
 
 def test_what_is_dropped_of_one_thing_tells_nothing_of_another():
-    """Whose context is dropped, who begins bare, and when the time of asking is: of one key three draws."""
+    """One key gives three independent draws: of the context, of bare starts, and of the query time."""
     stream = STREAM._replace(context=jnp.ones((*STREAM.items.shape, 1), jnp.int32))
     keys, first = jax.jit(row_keys)(0, 0, jnp.arange(ROWS)), (SEGMENTS > 0) & (POSITIONS == 0)
     gone = [

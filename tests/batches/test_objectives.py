@@ -1,4 +1,4 @@
-"""Laws of objectives: what is masked, what the targets are, where answers are read."""
+"""Laws of objectives: what is masked, what the targets are, where predictions are read."""
 
 from collections import Counter
 
@@ -17,9 +17,9 @@ rows = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1,
 
 
 def packed(rows, number=0):
-    """The Stream of sequences of these lengths: a slot has an item of its own, and the one above it as target.
+    """Returns the Stream of sequences of these lengths: each slot has its own item, and the next number as target.
 
-    Up to `number` of them the rows that are lacking are empty: of one shape are few programs.
+    Empty rows are added up to `number`, so that few shapes are compiled.
     """
     stream = Stream(*np.zeros((5, max(number, len(rows)), SLOTS), np.int32))
     item, user_index = 0, 0
@@ -43,7 +43,7 @@ def made(objective, stream, seed=0):
 
 
 def most_of(objective, stream):
-    """The most targets of a row, as training counts it: from the lengths of its sequences."""
+    """Returns the largest number of targets of a row, counted as in training: from the lengths of its sequences."""
     counts = [
         objective.count(np.unique(row[row > 0], return_counts=True)[1]).sum() if (row > 0).any() else 0
         for row in np.asarray(stream.segments)
@@ -74,7 +74,7 @@ def test_of_every_sequence_an_exact_number_is_masked_and_a_target(rows, rate, la
 
 
 def test_a_mask_is_shown_when_it_asks_and_nothing_of_its_event():
-    """And other slots their events, and no time of asking: in training as in answers."""
+    """Other slots show their events, and no query time, in training and at inference."""
     asked = np.array([False, True])
     objective, stream = cloze(0.4, 0.5, asked), packed([[5, 4], [2]])
     stream = stream._replace(context=jnp.stack([stream.items, stream.items], axis=-1))
@@ -137,7 +137,7 @@ def test_the_items_to_come_are_targets_within_the_sequence(rows, ahead):
 
 @given(rows, st.integers(1, 3), st.integers(1, 4))
 def test_of_windows_that_overlap_only_the_newest_slots_are_asked(rows, ahead, newest):
-    """Each item as often as `ahead` and what is before it allow, at no more slots of a row than there have to be."""
+    """Each item is a target as often as `ahead` and the slots before it allow, with no more slots than needed."""
     stream, objective = packed(rows, ROWS), next_item(ahead, newest)
     shown, targets = made(objective, stream)
     assert shown is stream or shown.items.tolist() == np.asarray(stream.items).tolist()

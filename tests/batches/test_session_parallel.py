@@ -1,4 +1,4 @@
-"""Laws of session_parallel. The flat items are 1, 2, 3, ...: an item tells where in the sessions it stands."""
+"""Laws of session_parallel. The flat items are 1, 2, 3, ..., so an item's number is its place in the sessions."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ gather_on_device = jax.jit(gather, static_argnames=("with_targets", "step_rows")
 
 
 def read(lengths, lanes, rows, on_device=False):
-    """The whole of the lanes as Streams of [steps, rows], the first items of sessions, and the steps."""
+    """Returns all lanes as Streams of [steps, rows], the first items of sessions, and the steps."""
     lengths = np.asarray(lengths)
     start = np.cumsum(lengths + 1) - lengths - 1
     made = schedule(lengths, lanes, rows)
@@ -30,7 +30,7 @@ def read(lengths, lanes, rows, on_device=False):
 
 
 def official(lengths, lanes):
-    """The authors' loop, in its own terms, but going on to the last event: {lane: [(step, session, place)]}."""
+    """The authors' loop, in their own terms, but continued to the last event: {lane: [(step, session, place)]}."""
     running, done, following, step = {}, {lane: [] for lane in range(lanes)}, 0, 0
     for lane in range(min(lanes, len(lengths))):
         running[lane], following = (following, 0), following + 1
@@ -69,7 +69,7 @@ def test_every_event_is_a_target_once_and_closed_lanes_have_none(lengths, lanes)
     closed = stream.items == 0
     assert closed[:, lanes:].all() and (stream.segments[~closed] == 1).all()
     assert not any(values[closed].any() for values in jax.tree.leaves(stream))
-    assert (~closed).any(axis=1).all()  # no step of nothing
+    assert (~closed).any(axis=1).all()  # no step is empty
     assert len(stream.items) >= np.ceil(sum(lengths) / lanes)
 
 

@@ -1,4 +1,4 @@
-"""Which segment lies in a slot is the same whether all rows are made at once or some when they are asked for."""
+"""The segments of slots are the same whether all rows are computed at once or some on demand."""
 
 import numpy as np
 from hypothesis import given, strategies as st

@@ -1,6 +1,6 @@
 """Laws of stream.
 
-The flat items of the drawn data sets are 1, 2, 3, ...: an item tells where in the histories it stands.
+The flat items of the drawn data sets are 1, 2, 3, ..., so an item's number is its place in the histories.
 """
 
 import jax
@@ -126,7 +126,7 @@ def test_with_room_each_subsequence_lies_whole_and_no_row_has_more_than_there_is
 
 
 def best_fit(lengths, width):
-    """Rows that best-fit decreasing takes, one subsequence at a time."""
+    """Returns the number of rows of best-fit decreasing, one subsequence at a time."""
     rooms = []
     for length in sorted(lengths, reverse=True):
         fitting = [index for index, room in enumerate(rooms) if room >= length]
@@ -152,7 +152,7 @@ def test_every_piece_is_placed_and_no_row_overfull(packing):
     row_of, rows = pack(lengths, width)
     assert row_of.shape == (len(lengths),)
     loads = np.bincount(row_of, lengths, minlength=rows)
-    assert len(loads) == rows  # no row beyond the last
+    assert len(loads) == rows  # no empty row at the end
     assert ((loads > 0) & (loads <= width)).all()
 
 
@@ -292,7 +292,7 @@ def test_places_are_numbered_row_by_row_longest_first():
     np.testing.assert_array_equal(layout.slot_to_segment, [[0, 0, 0, 1], [2, 2, 3, 3]])
     assert (layout.first.tolist(), layout.begin.tolist()) == ([0, 2], [0, 3, 0, 2])
     assert order_of.tolist() == [1, 0, 2, 3]
-    kept = Order(np.array([1, 0, 3, 2]), np.array([1, 0]))  # row 1 first, and its places with each other's occupants
+    kept = Order(np.array([1, 0, 3, 2]), np.array([1, 0]))  # row 1 first, and its subsequences swapped
     data = Data(np.arange(10, 30), np.array([0, 2, 6, 9]), np.array([7, 8, 9, 6]), layout)
     assert gather(data, kept, np.array([0])).items.tolist() == [[19, 20, 16, 17]]
 

@@ -1,4 +1,4 @@
-"""Laws of targets of some types: they alone are asked, each as often as is expected, and everything else is shown."""
+"""Laws of targets of some types: only they are targets, as often as expected, and everything else is shown."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ ASKED = [case for case in CASES if case != "lanes"]
 
 @pytest.fixture(scope="module")
 def log():
-    """Histories of which every third event or so is a purchase; every item is one somewhere."""
+    """Histories with about a third of the events being purchases; every item is purchased somewhere."""
     random = np.random.default_rng(0)
     histories = [random.integers(1, ITEMS + 1, n).tolist() for n in random.integers(1, 20, 60)]
     data = from_sequences([list(range(1, ITEMS + 1)), *histories])
@@ -80,7 +80,7 @@ def test_no_other_event_is_asked_or_hidden_and_none_is_lost(split, case):
         may, hidden, real = batch.targets > 0, shown.items == MASK, targets.items > 0
         np.testing.assert_array_equal(np.where(hidden, 0, batch.items), np.where(hidden, 0, shown.items))
         assert (hidden <= may).all() if "cloze" in case else not hidden.any()
-        assert real.sum() == (hidden if "cloze" in case else may).sum()  # the bound of a row holds them all
+        assert real.sum() == (hidden if "cloze" in case else may).sum()  # none exceeds a row's maximum
         np.testing.assert_array_equal(np.take_along_axis(batch.targets, targets.slots, 1)[real], targets.items[real])
 
 
@@ -92,7 +92,7 @@ def test_each_kept_subsequence_has_a_target_and_ends_with_it(split):
 
 
 def test_a_cloze_keeps_the_same_windows_wherever_it_masks(split):
-    """Also where the newest event is always to be masked and is of another type: then one before it is."""
+    """Also if the newest event must always be masked and is of another type: then an earlier one is masked."""
     keys = BASE | CASES["cloze in windows"] | {"target_types": "purchase"}
 
     def kept(last):

@@ -1,4 +1,4 @@
-"""The targets expected of an epoch are those of its batches: logQ corrects in-batch negatives by it."""
+"""The expected targets of an epoch are those of its batches; logQ corrects in-batch negatives by them."""
 
 import jax
 import numpy as np
@@ -54,7 +54,7 @@ def split():
 
 
 def targets_in(setup, epoch):
-    """How often each item is a target of the batches of an epoch. [V]"""
+    """Returns how often each item is a target in the batches of an epoch. [V]"""
     data, order, rows = (
         jax.device_get(setup.data),
         feed.order(setup, epoch),
@@ -86,7 +86,7 @@ def test_an_epoch_asks_for_each_item_as_often_as_is_expected(split, case):
 
 @pytest.mark.parametrize("model", some(["gru4rec", "sasrec"], "gru4rec"))
 def test_every_prefix_with_a_target_at_its_end_is_the_history_with_all_its_targets(model):
-    """Of a causal model, its positions counted from the start, where no history is cut: the loss and the gradient."""
+    """For a causal model with positions from the start, if no history is cut: loss and gradient are equal."""
     random = np.random.default_rng(1)
     histories = [random.integers(1, ITEMS + 1, n).tolist() for n in random.integers(3, MOST + 4, 30)]
     split = splits.last_item(interactions.from_sequences([*histories, list(range(1, ITEMS + 1))[: MOST + 3]]))

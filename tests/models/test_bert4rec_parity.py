@@ -1,7 +1,7 @@
 """BERT4Rec against the reference implementation: tests/parity/README.md says what the arrays are.
 
 In float32, to 1e-5 of max(1, |value|). The reference adds a token type to every slot and scores padding and [MASK] too:
-the first is added to our positions, the latter two are appended to the table of the loss, in the test alone.
+the test adds the first to our positions, and appends the latter two to the table of the loss.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ def arrays():
 
 
 def converted(arrays, prefix):
-    """A reference's weights, or what has their shapes: {"ours", "type", "padding"}."""
+    """Converts a reference's weights, or arrays of their shapes: {"ours", "type", "padding"}."""
     of = {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
 
     def named(start):
@@ -128,18 +128,18 @@ def test_three_steps_of_adam(arrays):
         updates, state = adam.update(grads, state)
         tree = optax.apply_updates(tree, updates)
     wanted = converted(arrays, "adam3.")
-    for i in range(2):  # a gradient that is zero in theory: Adam makes steps of its rounding noise
+    for i in range(2):  # a gradient that is zero in theory: Adam turns its rounding noise into steps
         for each in (tree, wanted):
             each["ours"][f"attention_{i}"]["key"]["bias"] = jnp.zeros(WIDTH)
     agree(tree, wanted)
 
 
 def test_the_answer_is_read_at_a_mask_after_the_newest_items(arrays):
-    """Their inference input is ours: the history less its oldest item, and [MASK]."""
+    """Their inference input is ours: the history without its oldest item, then [MASK]."""
     tree = converted(arrays, "param.")
     history = arrays["infer.input_ids"].copy()
     masks = history == 1
-    stream = shown(np.where(masks, 2, history))  # any item: it is not to be seen
+    stream = shown(np.where(masks, 2, history))  # any item, since it must not be seen
     stream = cloze(0.2, 0.1).mask_inputs(stream)
     np.testing.assert_array_equal(np.asarray(stream.items) == MASK, masks)
     params = params_of(tree)

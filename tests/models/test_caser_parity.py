@@ -1,6 +1,6 @@
 """Caser against RecBole's: tests/parity/README.md says what the arrays are. In float32, to 1e-5 of max(1, |value|).
 
-Theirs pads on the right and convolves the padding's vector like an item's: here it is item 21 of the histories.
+The reference pads on the right and convolves the padding's vector like an item's: here padding is item 21.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ def arrays():
 
 
 def converted(arrays, prefix):
-    """Weights, or what has their shapes, as ours; the padding's vector is row 21 of the items."""
+    """Converts weights, or arrays of their shapes, to ours; the padding's vector is row 21 of the items."""
     of = {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
     items = of["item_embedding.weight"]
     tree = {
@@ -52,7 +52,7 @@ def output(params, arrays):
 
 
 def regulariser(params, arrays):
-    """Norms of weights, as the reference adds them; ours has the padding's vector twice."""
+    """Norms of weights, summed as in the reference; ours has the padding's vector twice."""
     kernels = [
         params[name]["kernel"] for name in ("columns", "mix", "with_user", *(f"rows_{n}" for n in range(WINDOW)))
     ]
@@ -90,7 +90,7 @@ def test_loss_and_gradients(arrays, name, loss):
     value, grads = jax.jit(jax.value_and_grad(lambda params: loss(params, arrays)))(converted(arrays, "param."))
     agree(value, arrays[f"{name}.loss"])
     wanted = converted(arrays, f"{name}.grad.")
-    # lookups of padding give no gradient in the reference, and before the window there is nothing here
+    # the reference gives lookups of padding no gradient, and here nothing comes before the window
     del grads["before"], wanted["before"]
     grads["items"], wanted["items"] = grads["items"][:-1], wanted["items"][:-1]
     for (path, got), (_, want) in zip(*(jax.tree.leaves_with_path(tree) for tree in (grads, wanted)), strict=True):

@@ -1,4 +1,4 @@
-"""Laws of models that are shown context: it is added where it is known, and each slot's stays with its sequence."""
+"""Laws of models with context: it is added where it is known, and a slot's context only reaches its own sequence."""
 
 import entries
 import jax

@@ -1,4 +1,4 @@
-"""Laws of item features: a fold of params, after which the model is the one without features."""
+"""Laws of item features: they fold into params of the model without features."""
 
 import entries
 import jax
@@ -67,7 +67,7 @@ def test_the_fold_is_the_sum_of_what_an_item_has(name, ids):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", some(MODELS, "sasrec separate"))
 def test_it_answers_as_the_model_without_features_on_folded_params(name):
-    """Encoding, reading some slots, the output's table, and gradients through it all."""
+    """For encoding, encoding at some slots, the output table, and gradients through all of these."""
     model, params = featured(plain(name))
     bare, few = folded(model, params)
     slots = jnp.asarray([[0, 5], [3, 1]])

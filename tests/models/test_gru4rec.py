@@ -39,7 +39,7 @@ def packed(rows):
     return jax.tree.map(jnp.asarray, made)
 
 
-FRESH = iter(range(1, ITEMS + 1))  # every slot has an item, so a row of the table, of its own
+FRESH = iter(range(1, ITEMS + 1))  # every slot has its own item, and so its own row of the table
 SEQUENCES = [[[next(FRESH) for _ in range(length)] for length in row] for row in LENGTHS]
 FULL = packed(SEQUENCES)
 REAL = np.asarray(FULL.segments) > 0
@@ -47,7 +47,7 @@ REAL = np.asarray(FULL.segments) > 0
 
 @pytest.mark.parametrize(("layers", "embedding"), some(SHAPES, (2, "shared")))
 def test_packed_is_each_sequence_alone(layers, embedding):
-    """Forward, and the gradient of every parameter: what stands before or beside a sequence is nothing to it."""
+    """In the forward pass and in the gradient of every parameter: what is before or beside a sequence has no effect."""
     made = model(layers, embedding)
     params = noisy(made)
     alone = packed([[items] for row in SEQUENCES for items in row])
@@ -67,7 +67,7 @@ def test_packed_is_each_sequence_alone(layers, embedding):
 
 
 def test_a_slot_sees_its_own_sequence_up_to_itself():
-    """By the gradient in the input embeddings: exactly zero beyond, not zero within."""
+    """Shown by the gradient of the input embeddings: exactly zero for other slots, not zero for these."""
     made = model(2, "separate")
     params = noisy(made)
     hidden = made.encode(params, FULL)[0]
@@ -86,7 +86,7 @@ def test_a_slot_sees_its_own_sequence_up_to_itself():
 
 @pytest.mark.parametrize("layers", some([1, 2], 2))
 def test_slot_by_slot_is_the_whole(layers):
-    """Each slot alone, with the carry of the one before: any carry at first, for the first slots begin sequences."""
+    """Each slot alone, with the carry of the slot before. The first carry is arbitrary, since sequences begin there."""
     made = model(layers)
     params = noisy(made)
     whole, last = made.encode(params, FULL)
@@ -99,7 +99,7 @@ def test_slot_by_slot_is_the_whole(layers):
 
 
 def test_a_reset_is_exact():
-    """From whatever state, even one that is not a number."""
+    """From any state, even NaN."""
     made = model(2)
     params = noisy(made)
     start = made.initial_carry(params, ROWS)

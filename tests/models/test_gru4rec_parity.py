@@ -1,6 +1,6 @@
 """GRU4Rec against the authors' own implementation: tests/parity/README.md says what the arrays are.
 
-In float32, to 1e-5 of max(1, |value|). The reference counts items from 0, and a closed lane is -1 there.
+In float32, to 1e-5 of max(1, |value|). The reference counts items from 0, and marks a closed lane by -1.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ def model(layers=1):
 
 
 def converted(of, layers=1):
-    """The reference's weights, or what has their shapes, as ours: transposed kernels, the same two biases."""
+    """Converts the reference's weights, or arrays of their shapes, to ours: transposed kernels, the same two biases."""
     tree = {"items": of["Wy.weight"], "bias": of["By.weight"][..., 0]}
     for i in range(layers):
         tree[f"gru_{i}"] = {
@@ -57,7 +57,7 @@ def agree(got, wanted, tolerance=1e-5):
 
 
 def lanes_of(items, reset):
-    """A Stream of [lanes, steps], positions from each reset on."""
+    """Returns a Stream of [lanes, steps]; positions count from each reset."""
     steps = np.arange(len(items))[:, None]
     positions = steps - np.maximum.accumulate(np.where(reset == 1, steps, 0))
     real = items >= 0
@@ -91,7 +91,7 @@ def test_forward_with_resets(name, layers, whole):
 
 
 def training(wanted, sparse):
-    """(first State, a step: State, number -> State, loss) on the fixture's own batches."""
+    """Returns (first State, step function: State, number -> State, loss) on the fixture's own batches."""
     made = model()
     lanes, rate, momentum, eps = (float(wanted[name]) for name in ("lanes", "rate", "momentum", "eps"))
     inputs = lanes_of(wanted["input_items"], wanted["reset"])
@@ -136,9 +136,9 @@ def training(wanted, sparse):
     some([("xe", True), ("bprmax", True), ("xe_nomomentum", True), ("xe_nomomentum", False)], ("bprmax", True)),
 )
 def test_whole_steps_of_training(name, sparse):
-    """Loss, hidden states, params and the optimiser's state after each. Both biases of a gate are params of ours too.
+    """Compares loss, hidden states, params and optimiser state after each step. Ours has both biases of a gate too.
 
-    With logQ, in the last two steps the reference takes drawn items for targets, as the page says.
+    With logQ, the reference takes drawn items for targets in the last two steps, as the page says.
     """
     wanted = load(f"train_{name}")
     state, run = training(wanted, sparse)

@@ -18,7 +18,7 @@ SLOTS = 6
 
 
 class Units(hstu.HSTU):
-    """Units of the fixture's sizes: those of linear and of attention differ."""
+    """Returns units of the fixture's sizes, in which `linear` and `attention` differ."""
 
     biased: bool = True
 
@@ -34,7 +34,7 @@ def arrays():
 
 
 def converted(arrays, prefix):
-    """Weights of the units, or what has their shapes, as ours: a bias by how far back, which theirs counts forwards."""
+    """Converts the units' weights, or arrays of their shapes, to ours, whose distance biases count backwards."""
     of = {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
     tree = {}
     for i in range(2 if any(".1." in name for name in of) else 1):
@@ -76,7 +76,7 @@ def test_outputs_and_gradients(arrays, name):
 
 @pytest.mark.parametrize("name", some(["times", "both"], "both"))
 def test_a_bias_of_times(name):
-    """RecTools' unit, by its own buckets of its own times: those of the events after the queries."""
+    """Against RecTools' unit, with its own buckets and its own times: those of the events after the queries."""
     with np.load(Path(__file__).parents[1] / "parity" / "hstu_times.npz") as file:
         arrays = dict(file)
     seq, at = arrays["seq"], arrays["unix_ts"]

@@ -22,7 +22,7 @@ def noise(seed, *shape):
 
 
 def two_sequences(slots):
-    """Mask of rows that hold a sequence, another one, and a few empty slots: [ROWS, T, T]."""
+    """Returns the mask of rows with two sequences and a few empty slots: [ROWS, T, T]."""
     first = slots // 3
     segments = np.repeat([1, 2, 0], [first, slots - first - 2, 2])
     positions = np.concatenate([np.arange(first), np.arange(slots - first - 2), [0, 0]])
@@ -30,7 +30,7 @@ def two_sequences(slots):
 
 
 def noisy(module, *args):
-    """Params of a module, biases and gains not at their neutral start. [] -> params"""
+    """Returns params of a module, with biases and gains moved off their neutral initial values."""
     params = jax.eval_shape(module.init, jax.random.key(0), *args)["params"]
     leaves, tree = jax.tree.flatten(params)
     return jax.tree.unflatten(tree, [noise(n, *leaf.shape) for n, leaf in enumerate(leaves)])
@@ -42,7 +42,7 @@ def dense(params, x):
 
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("slots", [BLOCK - 1, BLOCK, BLOCK + 5, 2 * BLOCK + 20])
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # by which the queries are cut into blocks or not
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # which decides whether queries are cut into blocks
 def test_attention_in_blocks_is_attention(monkeypatch, backend, slots, heads):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     assert (sizes.query_block(slots) == slots) == (backend == "gpu" or slots == BLOCK)
@@ -52,11 +52,11 @@ def test_attention_in_blocks_is_attention(monkeypatch, backend, slots, heads):
     got = jax.jit(lambda params: module.apply({"params": params}, query, memory, mask, None, 0))(params)
     mixed = np.zeros((ROWS, slots, WIDTH))
     q, k, v = (dense(params[name], x) for name, x in (("query", query), ("key", memory), ("value", memory)))
-    for head in np.split(np.arange(WIDTH), heads):  # a head owns neighbouring features
+    for head in np.split(np.arange(WIDTH), heads):  # a head has consecutive features
         scores = np.where(mask, q[..., head] @ k[..., head].swapaxes(1, 2) / np.sqrt(len(head)), -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         mixed[..., head] = weights / weights.sum(-1, keepdims=True) @ v[..., head]
-    real = slice(0, slots - 2)  # an empty slot may not see the empty ones of the next block, and nobody reads it
+    real = slice(0, slots - 2)  # an empty slot may not see those of the next block, but its output is unused
     np.testing.assert_allclose(got[:, real], dense(params["out"], mixed)[:, real], rtol=1e-4, atol=1e-4)
     assert np.isfinite(got).all()
 
@@ -122,7 +122,7 @@ def test_attention_drops_weights_and_keeps_their_mean():
 
 
 def test_what_is_rotated_scores_by_how_far_apart_it_is():
-    """A query and a key, both moved on by any number of slots, have the product that they had."""
+    """Moving a query and a key by the same number of slots doesn't change their product."""
     random = np.random.default_rng(0)
     query, key = (jnp.asarray(random.normal(size=(1, 1, 2, 8)), jnp.float32) for _ in range(2))
 

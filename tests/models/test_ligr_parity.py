@@ -23,7 +23,7 @@ def arrays():
 
 
 def converted(arrays, prefix):
-    """Weights of the blocks, or what has their shapes, as ours."""
+    """Converts the blocks' weights, or arrays of their shapes, to ours."""
     of = {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
     tree = {}
     for i in range(LAYERS):

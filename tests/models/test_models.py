@@ -1,4 +1,4 @@
-"""The laws that every model keeps: packed is alone, a slot sees what it may, no keys no dropout, a head of slots."""
+"""Laws of every model: sequences in a packed row don't interact, a slot sees only what it may, no keys no dropout."""
 
 import dataclasses
 
@@ -54,7 +54,7 @@ MODELS = (
 )  # one of each
 BOTH_WAYS = {name for name in CONFIGS if name.startswith("bert4rec")}
 LENGTHS = [[45, 24], [51, 15, 1]]
-FRESH = iter(range(1, ITEMS + 1))  # every slot has an item, so a row of the table, of its own
+FRESH = iter(range(1, ITEMS + 1))  # every slot has its own item, and so its own row of the table
 SEQUENCES = [[[next(FRESH) for _ in range(length)] for length in row] for row in LENGTHS]
 
 
@@ -67,7 +67,7 @@ def made(name, dropout=0.0, dtype="float32"):
         model = with_features(model, values.astype(np.int32), np.zeros((ITEMS, 0)), np.ones(ITEMS, bool), 7)
     random = np.random.default_rng(1)
 
-    def noisy(path, x):  # gains about 1, what decays is slow, the rest about 0
+    def noisy(path, x):  # gains near 1, decays slow, the rest near 0
         about = ("scale" in jax.tree_util.keystr(path)) + 4 * ("slowness" in jax.tree_util.keystr(path))
         return jnp.asarray(about + 0.3 * random.normal(size=x.shape), jnp.float32)
 
@@ -76,7 +76,7 @@ def made(name, dropout=0.0, dtype="float32"):
 
 
 def packed(rows, user_index=None):
-    """The Stream of sequences of items, row by row."""
+    """Returns the Stream of sequences of items, row by row."""
     stream = Stream(*np.zeros((5, len(rows), SLOTS), np.int32))
     user = 0
     for row, sequences in enumerate(rows):
@@ -91,8 +91,8 @@ def packed(rows, user_index=None):
 
 
 FULL = packed(SEQUENCES)
-ALONE = packed([[items] for sequences in SEQUENCES for items in sequences])  # a row each
-PLACES = [  # in FULL, of each row of ALONE
+ALONE = packed([[items] for sequences in SEQUENCES for items in sequences])  # each in a row of its own
+PLACES = [  # where FULL has each row of ALONE
     (row, slice(end - length, end))
     for row, lengths in enumerate(LENGTHS)
     for length, end in zip(lengths, np.cumsum(lengths).tolist(), strict=True)
@@ -101,13 +101,13 @@ REAL = np.asarray(FULL.segments) > 0
 
 
 def encoded(model, params, stream, **keys):
-    """Compiled as one: a call without jit compiles each operation by itself."""
+    """Compiled as a whole: without jit, each operation would be compiled by itself."""
     return jax.jit(model.encode)(params, stream, **keys)[0]
 
 
 @pytest.mark.parametrize("name", some(CONFIGS, "sasrec", "examples.own_model:MODEL", "caser users", "sasrec features"))
 def test_packed_is_alone(name):
-    """Forward, and in the gradient of every parameter."""
+    """In the forward pass, and in the gradient of every parameter."""
     model, params = made(name)
     weights = jnp.asarray(np.random.default_rng(0).normal(size=(ROWS, SLOTS, WIDTH)), jnp.float32)
 
@@ -132,7 +132,7 @@ def test_packed_is_alone(name):
 
 @pytest.mark.parametrize("name", some(CONFIGS, *MODELS, "rg-lru"))
 def test_a_slot_sees_its_own_sequence_and_only_bidirectional_models_what_follows(name):
-    """By the gradient in the input embeddings: exactly zero where it may not look, not zero where it must."""
+    """Shown by the gradient of the input embeddings: exactly zero where it may not look, not zero where it must."""
     model, params = made(name)
     table = "inputs" if "inputs" in params else "items"
     encode = lambda items: model.encode(params | {table: items}, FULL)[0]
@@ -148,7 +148,7 @@ def test_a_slot_sees_its_own_sequence_and_only_bidirectional_models_what_follows
             visible &= (slots <= slot) & (slots > slot - window)
         seen = moved[np.asarray(FULL.items)[row]]
         assert not (seen & ~visible).any()
-        # a maximum or a ReLU may leave an item out, never the mean or attention
+        # a maximum or a ReLU may leave an item out; the mean and attention never do
         assert (seen == visible).all() or (name.startswith("caser") and seen[slot])
 
 
@@ -188,7 +188,7 @@ def test_the_table_is_of_the_items_alone(name):
 
 @pytest.mark.parametrize("name", some(CONFIGS, *FEW))
 def test_rows_of_its_tables_are_as_good_as_the_whole(name):
-    """Relabelled as row-sparse updates do it."""
+    """Items are renumbered as in row-sparse updates."""
     model, params = folded(*made(name))
     one = packed(SEQUENCES[:1])
     ids = np.unique(one.items)[1:]
@@ -207,7 +207,7 @@ def test_what_is_masked_is_not_seen(name):
     one, other = items.copy(), items.copy()
     one[hidden_at] = other[hidden_at] = MASK
     targets = np.zeros_like(items)
-    targets[hidden_at] = items[hidden_at]  # the answers ride along in the stream
+    targets[hidden_at] = items[hidden_at]  # the stream also carries the answers
     with_targets = encoded(model, params, FULL._replace(items=jnp.asarray(one), targets=jnp.asarray(targets)))
     np.testing.assert_array_equal(with_targets, encoded(model, params, FULL._replace(items=jnp.asarray(other))))
     shown = encoded(model, params, FULL)
@@ -216,7 +216,7 @@ def test_what_is_masked_is_not_seen(name):
 
 @pytest.mark.parametrize("name", some(CONFIGS, "sasrec relative"))
 def test_gradients_of_many_slots_add_up_in_bfloat16(name):
-    """Thousands of slots that pull one way: added in bfloat16 a bias's gradient would stop growing."""
+    """Thousands of slots contribute with the same sign: summed in bfloat16, a bias's gradient would stop growing."""
     rows = 120
     stream = jax.tree.map(lambda x: jnp.tile(x[:1], (rows, 1)), FULL)
 
@@ -230,7 +230,7 @@ def test_gradients_of_many_slots_add_up_in_bfloat16(name):
         return jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(total))(params))
 
     wanted = gradient("float32")
-    # that of a key's bias is 0, and its noise is compared to the others
+    # the gradient of a key's bias is 0, so its noise is compared to the others
     least = 0.01 * max(jnp.linalg.norm(exact) for _, exact in wanted)
     for (path, low), (_, exact) in zip(gradient("bfloat16"), wanted, strict=True):
         off = jnp.linalg.norm(low - exact) / jnp.maximum(jnp.linalg.norm(exact), least)

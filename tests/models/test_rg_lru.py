@@ -1,4 +1,4 @@
-"""Laws of jaxrec.models.rg_lru, beside those of every model: its unit is the paper's, and a state goes on."""
+"""Laws of jaxrec.models.rg_lru, besides those of every model: its unit is the paper's, and it carries a state."""
 
 import dataclasses
 import importlib
@@ -28,7 +28,7 @@ def model(**keys):
 
 
 def noisy(model):
-    """Params about their start, so that a state lasts; biases are off it too."""
+    """Returns params near their initial values, so that a state lasts; biases are moved too."""
     random = np.random.default_rng(1)
     move = lambda x: x + 0.5 * jnp.asarray(random.normal(size=x.shape), jnp.float32)
     return jax.tree.map(move, jax.jit(model.init)(jax.random.key(0)))
@@ -47,7 +47,7 @@ def test_the_unit_is_its_formula(monkeypatch, backend):
     random = np.random.default_rng(0)
     x, decay, enters = 2 * random.normal(size=(3, ROWS, SLOTS, WIDTH))
     slowness, state = 3 * random.normal(size=WIDTH), random.normal(size=(ROWS, WIDTH))
-    reset = (POSITIONS == 0) & (np.arange(SLOTS) > 0)  # the first slots go on from the state before
+    reset = (POSITIONS == 0) & (np.arange(SLOTS) > 0)  # the first slots continue from the given state
     low = (jnp.asarray(value, jnp.float32) for value in (x, decay, enters, slowness))
     got = jax.jit(lambda *args: rg_lru.rg_lru(*args))(*low, jnp.asarray(reset), jnp.asarray(state, jnp.float32))
     for slot in range(SLOTS):
@@ -59,7 +59,7 @@ def test_the_unit_is_its_formula(monkeypatch, backend):
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
 def test_states_and_gradients_are_finite_whatever_the_gates(monkeypatch, backend):
-    """Over 500 slots in float32, where a feature forgets at once and where it never does: a feature of each kind."""
+    """Over 500 slots in float32, with features from one that forgets at once to one that never does."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     kinds = np.array(list(itertools.product([-200, -10, 0, 200], [-100, 0, 100])), np.float32)
     x = jnp.ones((1, 500, len(kinds)))
@@ -86,7 +86,7 @@ def test_at_first_an_open_gate_keeps_nine_tenths_or_more():
 
 
 def test_slot_by_slot_is_the_whole():
-    """Each slot alone, with the carry of the one before: any carry at first, for the first slots begin sequences."""
+    """Each slot alone, with the carry of the slot before. The first carry is arbitrary, since sequences begin there."""
     made = model()
     params = noisy(made)
     whole, last = made.encode(params, FULL)
@@ -100,7 +100,7 @@ def test_slot_by_slot_is_the_whole():
 
 
 def test_a_sequence_may_begin_from_the_initial_carry_instead_of_position_0():
-    """So it is served: what it goes on from decides, not where it says that it is."""
+    """As in serving: the carry decides, not the positions."""
     made = model()
     params = noisy(made)
     one = jax.tree.map(lambda x: x[:1], FULL)
@@ -109,7 +109,7 @@ def test_a_sequence_may_begin_from_the_initial_carry_instead_of_position_0():
 
 
 def test_a_reset_is_exact():
-    """From whatever state, even one that is not a number."""
+    """From any state, even NaN."""
     made = model()
     params = noisy(made)
     start = made.initial_carry(params, ROWS)
@@ -121,7 +121,7 @@ def test_a_reset_is_exact():
     assert (made.encode(params, goes_on, jax.tree.map(lambda x: x + 1, start))[0][:, 0] != wanted[:, 0]).any()
 
 
-# --- what it is made with
+# --- dropout sites and initial params
 
 
 def test_no_two_dropouts_draw_from_one_site(monkeypatch):

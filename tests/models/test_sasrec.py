@@ -1,4 +1,4 @@
-"""Laws of jaxrec.models.sasrec. All are on rows of one shape and mostly run op by op, which compiles less."""
+"""Laws of jaxrec.models.sasrec. All use rows of one shape and mostly run op by op, which compiles less."""
 
 import importlib
 
@@ -15,7 +15,7 @@ from jaxrec.kernels import sizes
 from jaxrec.kernels.random import row_keys
 from jaxrec.models import layers
 
-ROWS, SLOTS, WIDTH = 4, 70, 8  # more slots than a block of the attention's
+ROWS, SLOTS, WIDTH = 4, 70, 8  # more slots than a block of attention has
 ITEMS = ROWS * SLOTS
 LENGTHS = [[70], [45, 24], [51, 15, 1], [30, 36]]  # of the sequences in the rows
 NORMS = ["query", "post", "pre"]
@@ -28,7 +28,7 @@ def model(norm="query", heads=1, positions="from_start", dropout=0.0, layers=2, 
 
 
 def noisy(model):
-    """Params of that shape, biases and gains about 0 and 1 but off them."""
+    """Returns params with biases and gains near 0 and 1, but not equal to them."""
     random = np.random.default_rng(1)
 
     def drawn(path, x):
@@ -38,7 +38,7 @@ def noisy(model):
 
 
 def packed(rows):
-    """The Stream of sequences of items, row by row, nothing asked: [ROWS, SLOTS]."""
+    """Returns the Stream of sequences of items, row by row, without targets: [ROWS, SLOTS]."""
     made = Stream(*np.zeros((5, ROWS, SLOTS), np.int32))
     for row, sequences in enumerate(rows):
         begin = 0
@@ -52,7 +52,7 @@ def hidden_of(model, params, stream, keys=None):
     return np.asarray(model.encode(params, stream, keys=keys)[0])
 
 
-FRESH = iter(range(1, ITEMS + 1))  # every slot has an item, so a row of the table, of its own
+FRESH = iter(range(1, ITEMS + 1))  # every slot has its own item, and so its own row of the table
 SEQUENCES = [[[next(FRESH) for _ in range(length)] for length in row] for row in LENGTHS]
 FULL = packed(SEQUENCES)
 SEGMENTS, SLOT_ITEMS = np.asarray(FULL.segments), np.asarray(FULL.items)
@@ -64,7 +64,7 @@ REAL = SEGMENTS > 0
 
 @pytest.mark.parametrize("norm", some(NORMS, "query"))
 def test_a_slot_sees_its_own_sequence_up_to_itself(norm):
-    """By the gradient in the input embeddings: exactly zero beyond, not zero within."""
+    """Shown by the gradient of the input embeddings: exactly zero for other slots, not zero for these."""
     made = model(norm, heads=2)
     params = noisy(made)
     hidden = made.encode(params, FULL)[0]
@@ -96,7 +96,7 @@ WEIGHTS = np.random.default_rng(2).normal(size=(ITEMS + 1, WIDTH)).astype(np.flo
 
 
 def weighted(model, params, rows):
-    """Hidden vectors of every sequence, by its first item, and the gradient of their sum by each item's WEIGHTS."""
+    """Returns each sequence's hidden vectors, by its first item, and the gradient of their sum weighted by WEIGHTS."""
     weight, places = np.zeros((ROWS, SLOTS, WIDTH), np.float32), {}
     for row, held in enumerate(rows):
         begin = 0
@@ -202,7 +202,7 @@ def test_no_two_dropouts_draw_from_one_site(norm, monkeypatch):
 
 
 def rows_read(positions, shown):
-    """Rows of the position table that the newest of `shown` slots reads: without blocks it sees no other slot."""
+    """Returns the rows of the position table that the newest of `shown` slots reads, in a model without blocks."""
     made = model(positions=positions, layers=0)
     params = noisy(made)
     history = packed([[list(range(1, shown + 1))]])
@@ -219,7 +219,7 @@ def rows_read(positions, shown):
     ),
 )
 def test_the_position_read_at_inference_is_trained(positions, history):
-    """From the end always; from the start for a training history longer than the model's length."""
+    """Always if counted from the end; from the start, if the training history is longer than the model's length."""
     subsequences = stream.next_item_subsequences(np.array([0]), np.array([history]), SLOTS)
     places, order_of = stream.packing_layout(subsequences.length, SLOTS, ROWS)
     data = stream.Data(np.arange(1, history + 1, dtype=np.int32), subsequences.start, subsequences.user_index, places)
@@ -234,7 +234,7 @@ def test_the_position_read_at_inference_is_trained(positions, history):
         return jnp.where(batch.targets > 0, scores, 0).sum()
 
     trained = np.asarray(jax.jit(jax.grad(scores_of_targets))(params["positions"])).any(axis=1)
-    for given in (history, history + 1):  # at the validation, and at the test
+    for given in (history, history + 1):  # in validation, and in the test
         assert rows_read(positions, min(given, SLOTS)) == [SLOTS - 1]
     assert trained[SLOTS - 1]
 
@@ -274,7 +274,7 @@ def test_parameters(initial):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_bfloat16_is_close_to_float32(norm):
-    """A bfloat16 keeps 8 bits, so each rounding is off by up to 2^-9 = 0.2%; here some tens follow one another."""
+    """A bfloat16 has 8 bits, so each rounding errs by up to 2^-9 = 0.2%; here some tens of them accumulate."""
     params = noisy(model(norm))
     exact, low = (hidden_of(model(norm, dtype=dtype), params, FULL) for dtype in ("float32", "bfloat16"))
     assert low.dtype == np.float32

@@ -1,7 +1,7 @@
 """SASRec against the reference implementations: tests/parity/README.md says what the arrays are.
 
-All in float32, to 1e-5 of max(1, |value|) as that page says. Rows have the shape of those of test_sasrec.py, so what is
-compiled there serves here; a model of length 6 in rows of 70 slots also has more empty slots than positions.
+All in float32, to 1e-5 of max(1, |value|), as that page says. Rows have the shape of test_sasrec.py's, so programs
+compiled there are reused here; a model of length 6 in rows of 70 slots also has more empty slots than positions.
 """
 
 import itertools
@@ -31,7 +31,7 @@ PYTORCH = ["sasrec_pytorch", "sasrec_pytorch_2heads", "sasrec_pytorch_prenorm", 
 RECSYS23 = ["sasrec_recsys23", "sasrec_recsys23_2heads"]
 
 
-SUMS = {  # the references count a negative that is the target
+SUMS = {  # the references also count a negative that equals the target
     "bce": jax.jit(plain(bce, keep=True)),
     "ce": jax.jit(plain(sampled_softmax, keep=True)),
     "softmax": jax.jit(softmax_plain),
@@ -49,7 +49,7 @@ def model(heads, norm, positions="from_start", items=ITEMS, length=LENGTH):
 
 
 def converted(arrays, prefix):
-    """A reference's weights, or what has their shapes, as ours: transposed kernels, no rows for padding."""
+    """Converts a reference's weights, or arrays of their shapes, to ours: transposed kernels, no rows for padding."""
     of = {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
 
     def dense(name, rows=slice(None), weight=".weight", bias=".bias"):
@@ -73,7 +73,7 @@ def converted(arrays, prefix):
 
 
 def without_padding(tree):
-    """The same without the row of pos_emb that SASRec.pytorch keeps for padding."""
+    """As `converted`, without the row of pos_emb that SASRec.pytorch keeps for padding."""
     return tree | {"positions": tree["positions"][1:]}
 
 
@@ -84,14 +84,14 @@ def agree(got, wanted, tolerance=1e-5):
 
 
 def laid_out(inputs, alone):
-    """The real slots of [3, 6] inputs as a Stream, each sequence in a row of its own, or all in one behind others.
+    """Lays out the real slots of [3, 6] inputs as a Stream: each sequence in its own row, or all in one after others.
 
     Returns:
-        (Stream, the rows [12] and slots [12] at which the real inputs stand).
+        (Stream, the rows [12] and slots [12] of the real inputs).
     """
     made = Stream(*np.zeros((5, ROWS, SLOTS), np.int32))
     rows, slots = [], []
-    # Eight neighbours end at slot 48, so that the first sequence lies across two of the attention's blocks.
+    # Eight neighbours end at slot 48, so that the first sequence spans two blocks of attention.
     neighbours = [] if alone else [np.arange(LENGTH) + n for n in range(1, 9)]
     sequences = [*neighbours, *(row[row > 0] for row in inputs)]
     begin = 0
@@ -107,14 +107,14 @@ def laid_out(inputs, alone):
 
 
 def sum_over(loss, hidden, target, negatives, table):
-    """A loss's total over slots that all ask."""
+    """Returns a loss's sum over slots that all have targets."""
     assert (target > 0).all()
     return SUMS[loss](hidden, target, jnp.ones(len(target)), Negatives(negatives, shared_by="slot"), table, None)
 
 
 @cache
 def adam(b2):
-    """The references' Adam as our optimiser: (init, jit of (grads, state, params) -> params, state)."""
+    """Returns the references' Adam as our optimiser: (init, jit of (grads, state, params) -> params, state)."""
     made = optimiser(OptimConfig("adam", 1e-3, b2=b2), 3)
 
     def update(grads, state, params):
@@ -175,7 +175,7 @@ def test_sasrec_pytorch_with_its_padding_and_three_steps_of_adam(name):
         pos, neg = wanted["pos"][real], wanted["neg"][real][:, None]
         return sum_over("bce", hidden[real], pos, neg, params["items"]) / len(pos), hidden
 
-    def dropped(grads):  # lookups of padding have no gradient
+    def dropped(grads):  # lookups of padding get no gradient
         items, positions = grads["items"].at[ITEMS].set(0), grads["positions"].at[:LENGTH].set(0)
         return grads | {"items": items, "positions": positions}
 
@@ -209,7 +209,7 @@ def test_padding_matters_not_in_a_row_without_any():
 
 
 def recsys23(wanted, alone):
-    """(params -> hidden vectors of the real slots, their labels, where they are among [3, 6])."""
+    """Returns (params -> hidden vectors of the real slots, their labels, a mask of them in [3, 6])."""
     made = model(wanted["heads"], "query", length=8)
     real = wanted["input_ids"] > 0
     stream, rows, slots = laid_out(wanted["input_ids"], alone)
@@ -217,7 +217,7 @@ def recsys23(wanted, alone):
 
 
 def with_padding_row(arrays, prefix):
-    """Ours, and row 0 of the reference's table, which takes part in its softmax."""
+    """Returns our params, and row 0 of the reference's table, which is part of its softmax."""
     row0 = jnp.asarray(arrays[f"{prefix}item_emb.weight"][:1], jnp.float32)
     return {"model": converted(arrays, prefix), "row0": row0}
 
@@ -225,7 +225,7 @@ def with_padding_row(arrays, prefix):
 @pytest.mark.parametrize("alone", some([True, False], False))
 @pytest.mark.parametrize("name", some(RECSYS23, RECSYS23[1]))
 def test_recsys23_full_softmax_and_three_steps_of_adam(name, alone):
-    """Its softmax is over 21 ids: to the loss, padding's row is the first item and items are one further."""
+    """Its softmax is over 21 ids: for the loss, padding's row is the first item, and item numbers move up by one."""
     wanted = load(name)
     encode, labels, real = recsys23(wanted, alone)
 
@@ -260,7 +260,7 @@ def test_recsys23_full_softmax_and_three_steps_of_adam(name, alone):
 )
 @pytest.mark.parametrize("name", some(RECSYS23, RECSYS23[1]))
 def test_recsys23_sampled_losses(name, kind, loss, entries):
-    """Its binary loss of a slot is the mean of five entries, ours their sum."""
+    """Its binary loss of a slot is the mean of five terms, ours is their sum."""
     wanted = load(name)
     encode, labels, real = recsys23(wanted, alone=True)
     negatives = wanted[f"sampled.{kind}.negatives"]

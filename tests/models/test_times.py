@@ -1,4 +1,4 @@
-"""Laws of times in attention: by what is between two events, of a sequence's own past, and nothing where unknown."""
+"""Laws of times in attention: only differences within a sequence's past count, and unknown times add nothing."""
 
 from functools import partial
 
@@ -32,7 +32,7 @@ def made(name):
 
 
 def streams():
-    """Two sequences in one row, and each in a row of its own, whose times count from other moments."""
+    """Returns two sequences in one row, and each in its own row, with times that count from different moments."""
     random = np.random.default_rng(1)
     lengths, total = (5, 4), 9
     items = random.integers(1, ITEMS + 1, total)
@@ -114,7 +114,7 @@ def test_packed_is_alone_and_no_later_time_counts(name):
 
 @pytest.mark.parametrize("name", some(MODELS, "hstu"))
 def test_times_that_are_unknown_add_nothing(name):
-    """Of one event: it is attended to as without times, and so do all others from it."""
+    """If only one event's time is known, attention is as without times."""
     model, params = made(name)
     packed, _ = streams()
     encode = jax.jit(lambda stream: model.encode(params, stream)[0])
@@ -122,7 +122,7 @@ def test_times_that_are_unknown_add_nothing(name):
     np.testing.assert_allclose(encode(packed._replace(times=jnp.full_like(packed.times, -1))), none, atol=1e-6)
     first = packed._replace(
         times=jnp.full_like(packed.times, -1).at[0, 0].set(5)
-    )  # nothing to be apart from but itself
+    )  # the only known interval is to itself
     np.testing.assert_allclose(encode(first)[0, 5:], none[0, 5:], atol=1e-6)
     assert not np.allclose(encode(packed), none, atol=1e-5, rtol=0)
 

@@ -22,7 +22,7 @@ def arrays():
 
 
 def converted(arrays, prefix):
-    """Weights, or what has their shapes, as ours; theirs has no layer after attention."""
+    """Converts weights, or arrays of their shapes, to ours; the reference has no layer after attention."""
     of = {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
     norm = lambda name: {"scale": of[f"{name}.weight"], "bias": of[f"{name}.bias"]}
     dense = lambda name: {"kernel": of[f"{name}.weight"].squeeze().T, "bias": of[f"{name}.bias"]}

@@ -1,4 +1,4 @@
-"""The best k of a large catalogue for many queries at once, by chunks that stay in a cache."""
+"""The top k of a large catalogue for many queries at once, in chunks that stay in the cache."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from jaxrec.kernels import ranking, shards
 
-WHOLE = 8192  # items of which all scores are compared: more are taken by chunks
+WHOLE = 8192  # maximum number of items whose scores are all compared; more are scored in chunks
 CHUNK = 4096  # items that are scored at once
-BLOCK = 16  # items of which only the highest score is kept at first
-SPARE = 6  # blocks looked into beyond k
+BLOCK = 16  # items per block, of which only the highest score is kept at first
+SPARE = 6  # blocks examined beyond k
 #: units in the last place by which two products of the same vectors may differ, relative to their lengths
 ROUNDING = 8
 
@@ -18,11 +18,11 @@ ROUNDING = 8
 def top_k_unseen(
     params: Any, hidden_BD: jax.Array, seen_BS: jax.Array, *, k: int, items: int = 0, axis: str | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """The best k items of each query without those it has seen, the best first; of equals the lower item first.
+    """Returns the best k items of each query except those it has seen, best first; among ties, the lower item first.
 
-    Each chunk's scores are reduced to the maxima of blocks of items. The best items lie in the blocks of the highest
-    maxima, so only these are scored again. Where rounding could make a difference (the k-th score is within it of what
-    is left out), all scores of the query are compared.
+    Each chunk's scores are reduced to the maxima of blocks of items. The best items lie in the blocks with the highest
+    maxima, so only these are scored again. If rounding could change the result (the k-th score differs from the maxima
+    left out by no more than rounding errors), all scores of the query are compared.
 
     Args:
         params: (table [V, D], bias [V] or None), as `ranking.dot_all` takes them.
@@ -30,18 +30,18 @@ def top_k_unseen(
         seen_BS: int32 items to leave out; 0 is none.
         k: at most V, static.
         items: V, only needed with an axis. Static.
-        axis: of devices, each of which has an equal share of the params, padded with what is no item: the best of
-            every share are merged. None where they are of all items. Static.
+        axis: the device axis that the params are split over: each device has an equal share of them, with padding after
+            the last item, and the best of every share are merged. None if the params are of all items. Static.
 
     Returns:
-        (items [B, k] int32, scores [B, k]). An item that scores NaN or -inf is never among them: where fewer than k are
-        left, item 0 with -inf fills up.
+        (items [B, k] int32, scores [B, k]). Items that score NaN or -inf are never included: if fewer than k are left,
+        item 0 with -inf fills the rest.
     """
     if axis is None:
         return _top_k_unseen(params, hidden_BD, seen_BS, k)
     rows = len(params[0])
     before = shards.first_row(rows, axis)
-    padding = items - before + 1 + jnp.arange(jax.lax.axis_size(axis) - 1)  # at most so many rows: seen by all
+    padding = items - before + 1 + jnp.arange(jax.lax.axis_size(axis) - 1)  # at most this many rows, seen by all
     seen_BS = jnp.concatenate([seen_BS - before, jnp.broadcast_to(padding, (len(seen_BS), len(padding)))], axis=1)
     found_Bk, scores_Bk = _top_k_unseen(params, hidden_BD, seen_BS, min(k, rows))
     return ranking.merged(found_Bk, scores_Bk, before, k=k, axis=axis)
@@ -85,7 +85,7 @@ def _maxima(params, hidden_BD, seen_BS):
     items = len(table_VD)
 
     def of_chunk(index):
-        start = jnp.minimum(index * CHUNK, items - CHUNK)  # the last chunk is pushed back to fit
+        start = jnp.minimum(index * CHUNK, items - CHUNK)  # the last chunk is moved back to fit
         part_CD = jax.lax.dynamic_slice_in_dim(table_VD, start, CHUNK)
         scores_CB = jnp.dot(part_CD, hidden_BD.T, precision="highest")
         if bias_V is not None:
@@ -102,9 +102,9 @@ def _maxima(params, hidden_BD, seen_BS):
 
 
 def _scores_in(params, hidden_BD, seen_BS, chosen_BC):
-    """The scores of the items of some blocks, [B, C, BLOCK]; -inf for what is seen, or in an earlier chunk too.
+    """The scores of the items of some blocks, [B, C, BLOCK]; -inf for seen items, and for those of an earlier chunk.
 
-    chosen_BC: the blocks, in order, so that what is seen finds its own by bisection.
+    chosen_BC: the blocks, in ascending order, so that the block of a seen item is found by binary search.
     """
     table_VD, bias_V = params
     items, (rows, chosen) = len(table_VD), chosen_BC.shape
@@ -115,7 +115,7 @@ def _scores_in(params, hidden_BD, seen_BS, chosen_BC):
     if bias_V is not None:
         scores_BN += bias_V[flat_BN]
     scores_BCS = ranking.sortable(scores_BN).reshape(place_BCS.shape)
-    # places of the last chunk that the one before has: a block begins at a multiple of BLOCK within its chunk
+    # leave out places of the last chunk that the one before has; a block begins at a multiple of BLOCK in its chunk
     scores_BCS = jnp.where(place_BCS < (chosen_BC * BLOCK)[..., None] // CHUNK * CHUNK, -jnp.inf, scores_BCS)
     at_BS = seen_BS - 1 + jnp.where(seen_BS > _last(items), _last(items) - (items - CHUNK), 0)
     block_BS = at_BS // BLOCK
@@ -132,7 +132,7 @@ def _first(block, items):
 
 
 def _last(items):
-    """Where the last chunk would begin if it weren't pushed back to fit."""
+    """Where the last chunk would begin if it weren't moved back to fit."""
     return (items - 1) // CHUNK * CHUNK
 
 

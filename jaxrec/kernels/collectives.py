@@ -1,7 +1,8 @@
 """Collectives over a device axis.
 
-On a single device they return their input: XLA's CPU backend would copy it. Along an axis of one device of a mesh of
-several `psum` and `mark_replicated` don't: only a sum counts as replicated for shard_map.
+On a single device they return their input, which XLA's CPU backend would otherwise copy. The exception is `psum` and
+`mark_replicated` along an axis of one device in a mesh of several, since for shard_map only a reduction's result is
+replicated.
 """
 
 from typing import Any

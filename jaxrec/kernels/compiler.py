@@ -11,7 +11,7 @@ import jax
 
 from jaxrec.kernels import hardware
 
-JOINED = 1 << 24  #: bytes of whole arrays whose exchanges may be joined to one, of `unjoined_options`
+JOINED = 1 << 24  #: bytes of whole arrays whose exchanges may be combined into one with `unjoined_options`
 
 
 def cpu_options() -> dict[str, Any] | None:
@@ -27,15 +27,16 @@ def cpu_options() -> dict[str, Any] | None:
 
 
 def unjoined_options(devices: int) -> dict[str, int] | None:
-    """Compiler options for programs that put arrays together one at a time, to hold few of them at once.
+    """Compiler options for programs that gather arrays one at a time, to hold few of them at once.
 
-    XLA for GPUs joins exchanges to a few large ones as long as it takes memory to be ample, and so holds all of them.
+    XLA for GPUs combines exchanges into a few large ones as long as it expects memory to suffice, and so holds all
+    arrays at once.
 
     Args:
-        devices: among which an array is split. Of sums to parts XLA counts the parts.
+        devices: the number that an array is split over. For a reduce-scatter, XLA counts the bytes of one part.
 
     Returns:
-        A dict for `jax.jit(..., compiler_options=...)`; None on other devices than GPUs.
+        A dict for `jax.jit(..., compiler_options=...)`; None on devices other than GPUs.
     """
     most = {"all_gather": JOINED, "reduce_scatter": JOINED // devices}
     return (

@@ -1,7 +1,7 @@
 """The loops of a gated recurrence and of its gradient, each as one GPU kernel: the state never leaves a processor.
 
-They compute what the loops of `gru` do. A program has some rows, and goes through their slots one after another; the
-state's kernel and the state stay in its registers and shared memory. Both are written in Pallas for Triton.
+They compute what the loops of `gru` do. A program has some rows, and loops over their slots; the state's kernel and the
+state stay in its registers and shared memory. Both are written in Pallas for Triton.
 """
 
 from functools import partial
@@ -14,7 +14,7 @@ from jax.experimental.pallas import triton as plgpu
 
 from jaxrec.kernels.handwritten import NARROWEST, WHOLE, call, pad, tile_width
 
-ROWS = NARROWEST  #: of a program: as few as a matrix unit takes, since the rows of a step are few
+ROWS = NARROWEST  #: rows per program: the fewest that a matrix unit takes, since a step has few rows
 
 
 def states(
@@ -26,7 +26,7 @@ def states(
     kernel_DF: jax.Array,
     bias_F: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """The states after the last slot [B, D] and after all slots [T, B, D]; see `gru.recurrence`."""
+    """Returns the states after the last slot [B, D] and after all slots [T, B, D]; see `gru.recurrence`."""
     (slots, rows, _), dim = x_TB3D.shape, before_BD.shape[1]
     width, padded = tile_width(dim), -(-rows // ROWS) * ROWS
     keep = [] if keep_TBD is None else [pad(keep_TBD, slots, padded, width)]
@@ -69,15 +69,15 @@ def gradients(
     """The loop of the gradient, from the last slot to the first.
 
     Args:
-        dtype, x_TB3D, reset_TB, keep_TBD, kernel_DF: as of `gru.recurrence`.
+        dtype, x_TB3D, reset_TB, keep_TBD, kernel_DF: as for `gru.recurrence`.
         h_TB3D: the states before the slots times their kernel, plus their bias.
         held_TBD: these states, zero where they are reset.
         grad_TBD: the gradient of the states after all slots.
-        after_BD: that of the state after the last.
+        after_BD: the gradient of the state after the last slot.
 
     Returns:
-        (the gradient of the state before the first slot [B, D]; of the gates r and z, of the candidate's input, and of
-        its product with the state [T, B, 4D])
+        (the gradient of the state before the first slot [B, D]; the gradients of the gates r and z, of the candidate's
+        input, and of its product with the state [T, B, 4D])
     """
     (slots, rows, dim), width = held_TBD.shape, tile_width(held_TBD.shape[2])
     padded = -(-rows // ROWS) * ROWS
@@ -109,7 +109,7 @@ def gradients(
     return of_before[:rows, :dim], of_TB4W[:, :rows, :, :dim].reshape(slots, rows, 4 * dim)
 
 
-# --- the kernels; their references are of the program's own rows, but for the matrices
+# --- the kernels; references hold only the program's own rows, except those of the matrices
 
 
 def _states_kernel(x_ref, reset_ref, before_ref, kernel_ref, bias_ref, *refs, slots):
@@ -161,7 +161,7 @@ def _gradients_kernel(x_ref, h_ref, held_ref, reset_ref, grad_ref, after_ref, ke
 
 
 def _gates(xs, hs):
-    """r, z and the candidate, of the parts of the input and of the state; see `gru.gates`."""
+    """Returns r, z and the candidate, from the input's and the state's parts; see `gru.gates`."""
     r = jax.nn.sigmoid(xs[0] + hs[0])
     return r, jax.nn.sigmoid(xs[1] + hs[1]), jnp.tanh(xs[2] + r * hs[2])
 
@@ -186,5 +186,5 @@ def _by_gate(x, *shape):
 
 
 def _warps(width, dtype):
-    """As many as hold the state's kernel in their registers."""
+    """Returns the number of warps whose registers hold the state's kernel."""
     return 4 if width**2 * jnp.dtype(dtype).itemsize <= 2**14 else 8

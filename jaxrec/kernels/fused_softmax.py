@@ -1,7 +1,7 @@
-"""The sums that a softmax over many rows and its gradients need, by GPU kernels that keep no scores in memory.
+"""GPU kernels for the sums that a softmax over many rows and its gradients need, which keep no scores in memory.
 
-What a kernel computes is the function of the same name in `PLAIN`, which is its definition. The kernels are written in
-Pallas for Triton. Scores are products of a vector and a row, plus the row's bias; a bias of -inf leaves a row out.
+Each kernel computes what the function of the same name in `PLAIN` defines. The kernels are written in Pallas for
+Triton. Scores are products of a vector and a row, plus the row's bias; a bias of -inf leaves a row out.
 """
 
 from collections.abc import Callable
@@ -17,24 +17,24 @@ from jax.experimental.pallas import triton as plgpu
 from jaxrec.kernels.handwritten import WHOLE, call, pad, tile_width
 
 LOG2E = float(np.log2(np.e))
-LOWEST = -1e30  #: the peak of no rows; finite, so that differences of two are
-PROGRAMS = 512  #: fewer programs than these would leave some of a GPU's processors idle
+LOWEST = -1e30  #: the peak of no rows; finite, so that differences of two peaks are finite too
+PROGRAMS = 512  #: fewer programs than this would leave some of a GPU's processors idle
 
 
 class Sums(NamedTuple):
-    """Of N vectors, what a softmax over some rows is to those over all: `merge` puts the parts together."""
+    """The sums of a softmax over some of the rows, for N vectors; `merge` combines those of several parts."""
 
     peak: jax.Array  #: [N] float32, the highest score, times log2(e)
-    norm: jax.Array  #: [N] float32, the sum of e^score, over 2^peak
-    rows: jax.Array  #: [N, D] float32, the sum of e^score times the row, over 2^peak
+    norm: jax.Array  #: [N] float32, the sum of e^score, divided by 2^peak
+    rows: jax.Array  #: [N, D] float32, the sum of e^score times the row, divided by 2^peak
 
 
 def sums(hidden_ND: jax.Array, table_VD: jax.Array, bias_V: jax.Array) -> Sums:
-    """The sums of all rows of a table for each vector, as in attention whose keys and values are the table.
+    """Returns the Sums over all rows of a table for each vector, as in attention with the table as keys and values.
 
     Args:
         hidden_ND: the vectors.
-        table_VD: the rows, of the same dtype, which is that of the factors of products.
+        table_VD: the rows, of the same dtype, which the factors of products have too.
         bias_V: float32.
     """
     (number, dim), width = hidden_ND.shape, tile_width(hidden_ND.shape[1])
@@ -63,10 +63,10 @@ def sums(hidden_ND: jax.Array, table_VD: jax.Array, bias_V: jax.Array) -> Sums:
 
 
 def merge(parts: Sums, peak: jax.Array, total: Callable[[jax.Array], jax.Array]) -> Sums:
-    """The Sums of all rows by those of parts of the rows.
+    """Merges the Sums over parts of the rows into those over all rows.
 
     Args:
-        parts: Sums, with a leading axis of parts; or, of several devices, this one's.
+        parts: Sums with a leading axis of parts; or this device's, if each device has a part.
         peak: [N], the highest peak of all parts.
         total: sums an array over the parts.
     """
@@ -82,7 +82,7 @@ def row_gradients(
     target_N: jax.Array,
     weight_N: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """The gradients of rows and biases: sums over vectors of d times the vector, and of d.
+    """Returns the gradients of rows and biases: the sums over all vectors of d times the vector, and of d.
 
     d is e^score 2^log_share, less the weight at the vector's target; the product rounds it to the vectors' dtype.
 
@@ -213,10 +213,10 @@ def _tile(row_bytes):
 
 
 def _parts(programs, blocks):
-    """In how many parts a loop over so many blocks is split, if there are so many programs without."""
+    """Returns how many parts to split a loop over blocks into, given the number of programs without splitting."""
     return max(min(-(-PROGRAMS // programs), blocks), 1)
 
 
 def _range(part, blocks, parts):
-    """The blocks of one of the parts, whose numbers differ by one at most."""
+    """Returns the range of blocks of one part; the parts' numbers of blocks differ by one at most."""
     return part * blocks // parts, (part + 1) * blocks // parts

@@ -12,7 +12,7 @@ from jaxrec.kernels import hardware, products, sizes
 def product(x_ND: jax.Array, kernel_DF: jax.Array, bias_F: jax.Array, dtype: Any) -> jax.Array:
     """Returns x W + b, with factors in `dtype` and sums in float32."""
     product_NF = products.summed("nd,df->nf", x_ND.astype(dtype), kernel_DF.astype(dtype))
-    if not hardware.is_cpu():  # gates add the bias: for a product to do so, XLA would copy it first
+    if not hardware.is_cpu():  # the gates add the bias: XLA would copy it first to add it within the product
         product_NF = jax.lax.optimization_barrier(product_NF)
     return product_NF + bias_F
 
@@ -42,14 +42,14 @@ def recurrence(
     dtype: Any,
     fused: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-    """The states of a GRU layer, slot after slot.
+    """Returns the states of a GRU layer, slot after slot.
 
-    On a CPU the gradient is that of the loop. On accelerators it has a loop of its own that starts fewer kernels.
+    On a CPU, JAX differentiates the loop. On accelerators the gradient has its own loop, which starts fewer kernels.
 
     Args:
         x_TB3D: the inputs of all slots times their kernel, plus their bias.
         reset_TB: whether the state is zero before a slot.
-        keep_TBD: what the state is multiplied by after a slot (dropout), without a gradient; None for 1.
+        keep_TBD: what the state is multiplied by after a slot (dropout); has no gradient; None for 1.
         before_BD: the state before the first slot.
         kernel_DF: [D, 3D], the state's kernel.
         bias_F: [3D], its bias.
@@ -80,7 +80,7 @@ def _states(dtype, x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F):
 def _states_in_few_kernels(dtype, fused, *args):
     if not fused:
         return _states(dtype, *args)
-    from jaxrec.kernels import fused_gru  # Pallas takes its time to import, and few use it
+    from jaxrec.kernels import fused_gru  # imported here: Pallas is slow to import and rarely needed
 
     return fused_gru.states(dtype, *args)
 
@@ -91,9 +91,9 @@ def _forward(dtype, fused, *args):
 
 
 def _backward(dtype, fused, kept, cotangents):
-    """Only what depends on later slots is in the loop: the products with the states and the kernel's gradient are not.
+    """The loop only has what depends on later slots, not the products with the states or the kernel's gradient.
 
-    The loop of the plain gradient saves every gate of every slot, each by a kernel of its own.
+    JAX's own gradient of the loop would save every gate of every slot, with one kernel each.
     """
     (x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F), out_TBD = kept
     after_BD, grad_TBD = cotangents
@@ -125,7 +125,7 @@ def _gradients(dtype, x_TB3D, h_TB3D, held_TBD, reset_TB, keep_TBD, grad_TBD, af
         grad_BD = grad_BD if keep_BD is None else keep_BD * grad_BD
         of_x, of_h, of_held = jax.vjp(gates, x_B3D, h_B3D, held_BD)[1](grad_BD)
         back_BD = jnp.dot(of_h.astype(dtype), kernel_DF.T.astype(dtype), preferred_element_type=jnp.float32)
-        # gates r and z add up both products, so that only the candidate has two gradients
+        # gates r and z only use the sum of both products, so only the candidate's two gradients differ
         return jnp.where(reset_B[:, None], 0.0, of_held + back_BD), jnp.concatenate([of_x, of_h[:, 2 * width :]], 1)
 
     inputs = x_TB3D, h_TB3D, held_TBD, reset_TB, keep_TBD, grad_TBD

@@ -1,4 +1,4 @@
-"""How kernels that are written by hand, in Pallas for Triton, are called."""
+"""Calls hand-written kernels, in Pallas for Triton."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,12 +10,12 @@ from jax.experimental.pallas import triton as plgpu
 
 from jaxrec.kernels import hardware
 
-WHOLE = pl.BlockSpec()  #: an argument of which every program may read all
-NARROWEST = 16  #: of a tile of a matrix unit
+WHOLE = pl.BlockSpec()  #: of an argument that every program may read in full
+NARROWEST = 16  #: minimum width of a tile of a matrix unit
 
 
 def tile_width(features: int) -> int:
-    """The width of tiles that hold so many features: a power of 2."""
+    """Returns the width of tiles that hold this many features: a power of 2."""
     return max(pl.next_power_of_2(features), NARROWEST)
 
 
@@ -45,14 +45,14 @@ def call(
         args: the arguments.
         shapes: of the results, which are float32.
         name: of the kernel, in profiles.
-        grid, in_specs, out_specs: as of `pl.pallas_call`.
-        warps: of a program.
-        stages: rounds of a loop whose operands of products are loaded ahead.
+        grid, in_specs, out_specs: as for `pl.pallas_call`.
+        warps: number per program.
+        stages: number of loop iterations whose operands of products are loaded ahead.
         flops: floating-point operations of the products of all programs.
         transcendentals: transcendental functions of all programs.
     """
 
-    def alike(*args):  # to tell over which axes of devices the results vary: those of any argument
+    def alike(*args):  # so that the results vary over every device axis that an argument varies over
         one = sum(each.reshape(-1)[0].astype(jnp.float32) for each in args)
         return [jnp.broadcast_to(one, shape) for shape in shapes]
 

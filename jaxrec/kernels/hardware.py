@@ -1,4 +1,4 @@
-"""The kind of device that programs are traced for: the one place that other code asks."""
+"""The kind of device that programs are traced for. All other code asks here."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ assumed = jax.make_user_context(None)
 
 
 def current() -> Hardware:
-    """The hardware that programs are traced for: what is `assumed`, else that of JAX's default backend."""
+    """The hardware that programs are traced for: the `assumed` one, or else that of JAX's default backend."""
     if assumed.value is not None:
         return assumed.value
     platform = jax.default_backend()

@@ -1,7 +1,7 @@
-"""Sums with vectors, and normalisation by vectors, that are given once a row.
+"""Adds vectors, and normalises with vectors, that are given as one copy per row.
 
-Their gradients are then given once a row, so that those of all vectors of a model are summed over the rows by one
-kernel of an accelerator, instead of one for each.
+Their gradients then have one copy per row too, so that an accelerator sums those of all vectors of a model over the
+rows in one kernel, instead of one kernel each.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 
 def plus(xs: Sequence[jax.Array], vectors: Sequence[jax.Array]) -> Sequence[jax.Array]:
-    """x + vector, along the last axis, for each of some products.
+    """Returns x + vector, along the last axis, for each pair.
 
     Args:
         xs: [..., D] each.
@@ -31,7 +31,7 @@ def layer(x: jax.Array, scale_RD: jax.Array, bias_RD: jax.Array, epsilon: float)
     Args:
         x: [..., D].
         scale_RD: one scale for each of R equal parts of the slots of x, in their order.
-        bias_RD: the biases, alike.
+        bias_RD: the biases, likewise.
         epsilon: added to the variance.
     """
     found: Any = _normalised(True, epsilon, _by_row(x, scale_RD), scale_RD, bias_RD)
@@ -39,7 +39,7 @@ def layer(x: jax.Array, scale_RD: jax.Array, bias_RD: jax.Array, epsilon: float)
 
 
 def rms(x: jax.Array, scale_RD: jax.Array, epsilon: float) -> jax.Array:
-    """RMSNorm (Zhang & Sennrich 2019) in float32: x / sqrt(mean of x^2 + epsilon) * scale; arguments as of `layer`."""
+    """RMSNorm (Zhang & Sennrich 2019) in float32: x / sqrt(mean of x^2 + epsilon) * scale; arguments as for `layer`."""
     found: Any = _normalised(False, epsilon, _by_row(x, scale_RD), scale_RD, jnp.zeros_like(scale_RD))
     return found.reshape(x.shape)
 
@@ -50,7 +50,7 @@ def _by_row(x, vector_RD):
 
 @jax.custom_vjp
 def _plus(xs_RND, vectors_RD):
-    # the barrier keeps XLA from letting the product add the vector, for which it would copy each vector first
+    # the barrier keeps XLA from adding the vector within the product, for which it would copy each vector first
     return [jax.lax.optimization_barrier(x) + each[:, None] for x, each in zip(xs_RND, vectors_RD, strict=True)]
 
 
@@ -88,7 +88,7 @@ _normalised.defvjp(_forward, _backward)
 
 
 def _row_sums(*arrays_RND):
-    """The sums over each row's slots, of all arrays by one kernel if they are alike: [R, N, D] each -> [R, D] each."""
+    """The sums over each row's slots, in one kernel if all shapes are equal: [R, N, D] each -> [R, D] each."""
     if len({x.shape for x in arrays_RND}) > 1:
         return [x.sum(1) for x in arrays_RND]
     zeros = tuple(jnp.zeros((), x.dtype) for x in arrays_RND)

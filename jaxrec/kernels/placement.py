@@ -21,7 +21,7 @@ def local() -> list:
 
 
 def all_devices() -> list:
-    """The devices of all processes of the job; alone, those of this process."""
+    """The devices of all processes of the job, or of this process if it is the only one."""
     return jax.devices() if processes.several() else local()
 
 
@@ -34,12 +34,12 @@ def mesh_of(devices: Devices, item: int = 1) -> Mesh:
 
 
 def item_axis(devices: Devices) -> str | None:
-    """The axis that item tables are split over; None if every device has them whole."""
+    """The axis that item tables are split over; None if every device holds them whole."""
     return ITEM if ITEM in mesh_of(devices).axis_names else None
 
 
 def item_spec(devices: Devices) -> P:
-    """How arrays with a row for each item lie on the devices."""
+    """The PartitionSpec of arrays with a row per item."""
     return P(ITEM) if item_axis(devices) else P()
 
 
@@ -59,13 +59,13 @@ def spread(tree: Any, devices: Devices) -> Any:
 
 
 def spans(devices: Devices) -> bool:
-    """Whether some of these devices are of another process."""
+    """Whether some of these devices belong to another process."""
     every = devices.devices.flat if isinstance(devices, Mesh) else devices
     return any(device.process_index != jax.process_index() for device in every)
 
 
 def own_shares(devices: Devices) -> np.ndarray:
-    """Which of the `data_size(devices)` shares of what is split over `AXIS` lie on devices of this process, ascending.
+    """Returns which of the `data_size(devices)` shares along `AXIS` lie on devices of this process, ascending.
 
     >>> own_shares(local()).tolist() == list(range(data_size(local())))
     True
@@ -77,7 +77,7 @@ def own_shares(devices: Devices) -> np.ndarray:
 
 
 def spread_own(tree: Any, devices: Devices) -> Any:
-    """As `spread`, where this process has its `own_shares` of the arrays alone, one after another."""
+    """As `spread`, for arrays of which this process has only its `own_shares`, one after another."""
     sharding, own = NamedSharding(mesh_of(devices), P(AXIS)), own_shares(devices)
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
@@ -95,7 +95,7 @@ def spread_own(tree: Any, devices: Devices) -> Any:
 
 
 def on(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """The arrays of a tree with a sharding, which may be over devices of several processes."""
+    """Places the arrays of a tree with a sharding, which may span devices of several processes."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
     return jax.tree.map(lambda x: processes.on_devices(x, sharding), tree)
@@ -112,7 +112,7 @@ def one_device() -> jax.sharding.SingleDeviceSharding:
 
 
 def host() -> Any:
-    """The device of the host's own programs; None, the default device, where JAX has no CPU."""
+    """The device for programs that run on the host; None (the default device) if JAX has no CPU."""
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:

@@ -1,6 +1,6 @@
-"""Several processes as one job: joining it, and what they tell each other. Alone, each function is the plain operation.
+"""Jobs of several processes: joining one, and exchanging values. In one process, each function is the plain operation.
 
-The first process alone reads and writes the workdir; what the others need of it is sent to them.
+Only the first process reads and writes the workdir, and sends the others what they need of it.
 """
 
 import functools
@@ -22,18 +22,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxrec.system import background
 from jaxrec.system.errors import UserError
 
-MEETING, QUIET = 300, 10  #: seconds that a process waits at the start for all of them, and before it says so
-HEARTBEAT = 30  #: seconds after which a process that isn't heard of counts as dead
+MEETING, QUIET = 300, 10  #: seconds that a process waits for the others at the start, and before it prints that it does
+HEARTBEAT = 30  #: seconds after which a process that isn't heard from counts as dead
 PATIENCE = 24 * 3600  #: seconds that the others wait at the end, while the first process writes
 PART = 1 << 26  #: bytes that are sent at once
-TASKS = r"(\d+)(?:\(x(\d+)\))?"  #: tasks of one node or several, as SLURM writes them: 2(x3),1
-BOUND = "per_task", "single", "map_gpu", "mask_gpu"  #: SLURM's bindings, by which a task sees its own GPUs alone
+TASKS = r"(\d+)(?:\(x(\d+)\))?"  #: tasks per node, for one node or several, as SLURM writes them: 2(x3),1
+BOUND = "per_task", "single", "map_gpu", "mask_gpu"  #: SLURM's bindings with which a task sees only its own GPUs
 
 
 def join(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> None:
-    """Joins a job of several processes; without arguments, the one that the cluster's environment tells of.
+    """Joins a job of several processes; without arguments, the one that the cluster's environment describes.
 
-    A process takes the GPUs that are its own, see `own_gpus`.
+    A process uses its own GPUs; see `own_gpus`.
 
     Args:
         coordinator: HOST:PORT at which the first process can be reached.
@@ -41,7 +41,7 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         process: the number of this one, from 0.
 
     Raises:
-        UserError: the arguments make no job, or its processes were not found.
+        UserError: if the arguments are incomplete or invalid, or the other processes were not found.
     """
     given = coordinator, processes, process
     if any(each is not None for each in given):
@@ -53,34 +53,34 @@ def join(coordinator: str | None = None, processes: int | None = None, process: 
         if not 0 <= process < processes:
             raise UserError(f"--process is {process}: of {processes} processes it can be 0 to {processes - 1}")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.config.update("jax_enable_preemption_service", False)  # a training notes SIGTERM itself
+    jax.config.update("jax_enable_preemption_service", False)  # a training handles SIGTERM itself
     gpus: Any = own_gpus(os.environ)
 
     def meet():
-        while coordinator is not None and not _is_known(coordinator):  # a cluster names its machines as they come up
+        while coordinator is not None and not _is_known(coordinator):  # a machine may get its name only once it is up
             time.sleep(1)
         jax.distributed.initialize(
             *given,
             gpus,
-            initialization_timeout=2 * MEETING,  # later than `_wait`: that would abort the process
+            initialization_timeout=2 * MEETING,  # longer than `_wait`: reaching it would abort the process
             heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=PATIENCE,
         )
 
     try:
-        _wait(background.started(meet), *given)  # beside this thread, which Ctrl-C can end
+        _wait(background.started(meet), *given)  # in another thread, so that Ctrl-C can end this one
     except UserError:
         raise
     except (ValueError, RuntimeError) as error:
         first = str(error).partition("\n")[0][:200]
         raise UserError(
-            f"the processes of this job were not found ({first}): start all of them within 5 minutes, or name them by "
-            "--coordinator HOST:PORT --processes N --process I"
+            f"the processes of this job were not found ({first}): start all of them within 5 minutes, or give each of "
+            "them --coordinator HOST:PORT --processes N --process I"
         ) from error
 
 
 def _wait(met, coordinator, processes, process):
-    """Waits until all processes have met, and says so where that takes long."""
+    """Waits until all processes have met, and prints that it waits if that takes long."""
     here, where = (f" {process} of {processes}", f" at {coordinator}") if coordinator else ("", "")
     for seconds in (QUIET, MEETING - QUIET):
         try:
@@ -106,10 +106,11 @@ def _is_known(coordinator):
 
 
 def own_gpus(environment: Mapping[str, str]) -> list[int] | list[str] | None:
-    """The GPUs of this process, by what SLURM or Open MPI tells of its machine; other devices have no choice.
+    """Returns the GPUs of this process, from what SLURM or Open MPI says about its machine.
 
-    JAX by itself takes one: that with the process's number on its machine. So of several GPUs, a process that has a
-    machine for itself would leave all but one alone, and one whose GPUs were bound to it would look for another's.
+    By default JAX uses one GPU: the one with the process's number on its machine. A process that is alone on a machine
+    with several GPUs would then leave all but one unused, and a process that sees only its own GPUs would look for
+    another's. Devices other than GPUs are not chosen.
 
     >>> own_gpus({"SLURM_LOCALID": "0", "SLURM_NODEID": "1", "SLURM_STEP_TASKS_PER_NODE": "2,1(x3)"})
     ['all']
@@ -123,8 +124,8 @@ def own_gpus(environment: Mapping[str, str]) -> list[int] | list[str] | None:
         environment: variables.
 
     Returns:
-        Numbers among the visible GPUs, of equal shares; or ["all"]. None where JAX decides: as `JAX_LOCAL_DEVICE_IDS`
-        says, or by the process's number where it isn't known which GPUs there are for all.
+        The numbers of this process's equal share of the visible GPUs; or ["all"]. None leaves the choice to JAX: by
+        `JAX_LOCAL_DEVICE_IDS`, or by the process's number if it isn't known which GPUs the processes share.
     """
     if environment.get("JAX_LOCAL_DEVICE_IDS"):
         return None
@@ -136,21 +137,21 @@ def own_gpus(environment: Mapping[str, str]) -> list[int] | list[str] | None:
         return None
     if len(visible) < number or len(visible) <= bound or binding.startswith(BOUND):
         return ["all"]
-    if binding not in ("", "none"):  # as closest, by which some tasks may see the same
+    if binding not in ("", "none"):  # such as closest, with which several tasks may see the same GPUs
         return None
     share = len(visible) // number
     return list(range(place * share, (place + 1) * share))
 
 
 def _here(environment):
-    """What is told of this process's machine.
+    """Returns what the environment says about this process's machine.
 
     Returns:
-        (its number there, how many processes there are, or 0, SLURM's kind of binding, GPUs that SLURM gives each of
-        them); (0, 1, "", 0) where there is no cluster.
+        (the process's number on it, the number of its processes or 0 if unknown, SLURM's kind of GPU binding, the GPUs
+        that SLURM gives each process); (0, 1, "", 0) without a cluster.
     """
     of = lambda name: environment.get(name, "")
-    if rank := of("OMPI_COMM_WORLD_LOCAL_RANK"):  # in a job of SLURM too, whose variables are then those of all ranks
+    if rank := of("OMPI_COMM_WORLD_LOCAL_RANK"):  # also within SLURM, whose variables are then the same for all ranks
         return int(rank), int(of("OMPI_COMM_WORLD_LOCAL_SIZE") or 0), "", 0
     told = of("SLURM_STEP_TASKS_PER_NODE") or of("SLURM_TASKS_PER_NODE")
     counts = [int(count) for count, times in re.findall(TASKS, told) for _ in range(int(times or 1))]
@@ -174,14 +175,14 @@ def leads() -> bool:
 
 
 def from_first(value: Any) -> Any:
-    """What the first process has: a value of JSON. The values of the others are ignored."""
+    """Returns the first process's JSON value on all processes. The values of the others are ignored."""
     if not several():
         return value
     return json.loads(bytes_from_first(json.dumps(value).encode() if leads() else b""))
 
 
 def from_all(value: Any) -> list:
-    """What each process has, in their order: values of JSON.
+    """Returns the JSON values of all processes, in the order of the processes.
 
     >>> from_all("a")
     ['a']
@@ -196,7 +197,7 @@ def from_all(value: Any) -> list:
 
 
 def bytes_from_first(data: bytes) -> bytes:
-    """The bytes that the first process has. Those of the others are ignored."""
+    """Returns the first process's bytes on all processes. Those of the others are ignored."""
     if not several():
         return data
     parts, last = divmod(len(data), PART)
@@ -209,13 +210,13 @@ def bytes_from_first(data: bytes) -> bytes:
 
 
 def of_first(work: Callable[[], Any]) -> Any:
-    """What the first process alone does, and all learn of: a value of JSON.
+    """Runs `work` in the first process only, and returns its result, a JSON value, on all processes.
 
     >>> of_first(lambda: 3)
     3
 
     Raises:
-        UserError: on all processes, where it raises one.
+        UserError: on all processes, if `work` raises one.
     """
     if not several():
         return work()
@@ -232,7 +233,7 @@ def of_first(work: Callable[[], Any]) -> Any:
 
 
 def shared_out(these: Sequence) -> Sequence:
-    """This process's part of these: of n processes, every n-th, from its own number on.
+    """Returns this process's part of a sequence: with n processes, every n-th element, starting at its own number.
 
     >>> shared_out([1, 2, 3])
     [1, 2, 3]
@@ -241,14 +242,14 @@ def shared_out(these: Sequence) -> Sequence:
 
 
 def merged(tree: Any, own: np.ndarray) -> tuple[Any, np.ndarray]:
-    """Puts arrays together of which each process has some rows, on all processes.
+    """Merges arrays of which each process has some rows, on all processes.
 
     >>> merged(np.array([5, 6]), np.array([True, False]))
     (array([5, 6]), array([ True, False]))
 
     Args:
         tree: arrays [N, ...] of 32 bits on the host, of the same shapes on all processes; other rows are zero.
-        own: [N] bool, the rows that this process has; none of them is another's too.
+        own: [N] bool, the rows that this process has; no two processes have the same row.
 
     Returns:
         (tree, [N] bool: the rows that any process has)
@@ -269,20 +270,20 @@ def merged(tree: Any, own: np.ndarray) -> tuple[Any, np.ndarray]:
 
 
 def arrays_from_first(tree: Any, like: Any) -> Any:
-    """The arrays of the first process, on the host. `like`: a tree of their shapes and dtypes, for the others."""
+    """Returns the first process's arrays, on the host. `like`: a tree of their shapes and dtypes, for the others."""
     mine = tree if leads() else jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
     return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, mine)))
 
 
 def largest(value: int) -> int:
-    """The largest value of all processes, for all of them."""
+    """Returns the largest of all processes' values, on all processes."""
     return int(multihost_utils.process_allgather(np.int32(value)).max()) if several() else value
 
 
 class Latest:
-    """The largest of the values that all processes say, one after another; of several, each is known one later.
+    """The largest of the values that the processes give in each round; with several processes, known a round later.
 
-    So no process waits for its devices: what they have to do first is done by then.
+    So no process waits for its devices, which have finished their earlier work by then.
 
     >>> latest = Latest()
     >>> latest.after(3), latest.after(0)
@@ -293,7 +294,7 @@ class Latest:
         self._said: jax.Array | None = None
 
     def after(self, value: int) -> int:
-        """Says a value. Returns the largest of those that were said before, 0 at first; alone, this one."""
+        """Gives this round's value. Returns the largest of the last round, 0 at first; in a single process, `value`."""
         if not several():
             return value
         before, self._said = self._said, _largest_of_all()(value)
@@ -309,12 +310,12 @@ def _largest_of_all() -> Callable[[int], jax.Array]:
 
 
 def summed(value: int) -> int:
-    """The sum of the values of all processes, for all of them."""
+    """Returns the sum of all processes' values, on all processes."""
     return int(multihost_utils.process_allgather(np.int32(value)).sum(dtype=np.int64)) if several() else value
 
 
 def whole(x: jax.Array | np.ndarray) -> np.ndarray:
-    """An array on the host, whole, of whichever processes its parts are; all processes must ask for it."""
+    """Returns a whole array on the host, whichever processes have its parts; all processes must call this."""
     if not isinstance(x, jax.Array) or x.is_fully_addressable:
         return np.asarray(x)
     if x.is_fully_replicated:
@@ -323,7 +324,7 @@ def whole(x: jax.Array | np.ndarray) -> np.ndarray:
 
 
 def on_devices(x: Any, sharding: jax.sharding.Sharding) -> jax.Array:
-    """An array with a sharding; of devices of several processes, each puts its own parts of what all of them have."""
+    """Places an array with a sharding. If it spans several processes, all have the array, and each places its parts."""
     if sharding.is_fully_addressable or (isinstance(x, jax.Array) and not x.is_fully_addressable):
         return jax.device_put(x, sharding)
     x = np.asarray(x)
@@ -334,7 +335,7 @@ def check_same(fields: Mapping[str, Any]) -> None:
     """Checks that all processes have the same fields, {name: a value of JSON}.
 
     Raises:
-        UserError: on all processes, where one has another value; it names the fields.
+        UserError: on all processes, if one has a different value; it names the fields.
     """
     if not several():
         return

@@ -37,14 +37,14 @@ def member_sums(x_GMK: jax.Array) -> jax.Array:
 
 
 def summed(equation: str, x: jax.Array, y: jax.Array) -> jax.Array:
-    """`jnp.einsum` of two arrays of one dtype, whose sums are float32, and whose gradients are products of that dtype.
+    """`jnp.einsum` of two arrays of one dtype, with float32 sums and with products of that dtype in the gradient.
 
-    Of its own JAX gives the products of the gradient a float32 factor, the gradient in the sums: for inputs in bfloat16
-    they would then be of float32 arrays, on slower units and with twice the bytes. It is rounded first instead, as
-    FlashAttention rounds it (Dao et al. 2022).
+    JAX itself would use the float32 gradient of the result as a factor: for bfloat16 inputs, the products of the
+    gradient would be of float32 arrays, on slower units and with twice the bytes. Here it is rounded first, as in
+    FlashAttention (Dao et al. 2022).
 
     Args:
-        equation: of letters and "->", such that each letter stands in two of the three arrays.
+        equation: of letters and "->"; each letter occurs in two of the three arrays.
         x: the first factor.
         y: the second factor.
 
@@ -82,7 +82,7 @@ _rounded.defvjp(_forward, _backward)
 def by_head(query_BQHd: jax.Array, key_BKHd: jax.Array) -> jax.Array:
     """The products of all queries with all keys of each head: [B, Q, H, d], [B, K, H, d] -> [B, H, Q, K] float32.
 
-    Accelerators are spared the axis of a single head, for which XLA would transpose the factors.
+    On accelerators the axis of a single head is dropped, since XLA would transpose the factors for it.
     """
     if query_BQHd.shape[2] == 1 and not hardware.is_cpu():
         query_BQd, key_BKd = query_BQHd[:, :, 0], key_BKHd[:, :, 0]
@@ -98,8 +98,8 @@ def mixed_by_head(weights_BHQK: jax.Array, value_BKHd: jax.Array) -> jax.Array:
 
 
 def kept_separate(x: jax.Array) -> jax.Array:
-    """The array, such that accelerators don't make one product of its product and another of the same array.
+    """Returns the array, but keeps accelerators from merging its product with another product of the same array.
 
-    What that would save is less than the copies that put factors together, and take results and gradients apart.
+    Merging saves less than it costs to copy factors together and to split results and gradients.
     """
     return x if hardware.is_cpu() else jax.lax.optimization_barrier(x)

@@ -28,10 +28,10 @@ def site_keys(keys: jax.Array, site: int) -> jax.Array:
 
 
 def fold_in(key: jax.Array, number: ArrayLike) -> jax.Array:
-    """As `jax.random.fold_in`, by the hash, since threefry's compiles to a loop of many small kernels.
+    """As `jax.random.fold_in`, but by the hash, since threefry's compiles to a loop of many small kernels.
 
     Different numbers give different keys: the two words of the result are the hash at 2n and 2n + 1, and the hash is a
-    bijection for a fixed key. `random_bits` draws the same words there: never draw from a key that is folded too.
+    bijection for a fixed key. `random_bits` draws the same words there, so never draw from a key that is also folded.
 
     Args:
         key: key [...].

@@ -1,4 +1,4 @@
-"""Ranks and the best k, counted over chunks of the catalogue: no sort of it, no [users, items] matrix."""
+"""Ranks and top k, computed over chunks of the catalogue, without sorting it and without a [users, items] matrix."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,16 +9,16 @@ import jax.numpy as jnp
 
 from jaxrec.kernels import shards
 
-BLOCK = 64  # scores that are first known by their maximum
-MANY = 1 << 17  # scores from which that is faster than to select among them all
-FEW_WANTED = 16  # times as many blocks as wanted items, from which it is so for fewer scores too
+BLOCK = 64  # scores per block, of which only the maximum is used at first
+MANY = 1 << 17  # number of scores from which blocks are faster than selecting among all scores
+FEW_WANTED = 16  # blocks per wanted item from which this holds for fewer scores too
 CHUNK = 4096  # items scored at once: with 512 queries 8 MB of scores, which stay in the cache
 
 
 class Scorer(NamedTuple):
-    """How items are scored, written for one query. Scores are floating or integer; a NaN is the worst there is.
+    """How items are scored, written for one query. Scores are floating-point or integers; NaN is the worst score.
 
-    The parameters are passed, never closed over: a closure is folded into the program as a constant.
+    The parameters are passed, never closed over: a closure would become a constant in the compiled program.
     """
 
     chunk: Callable  # (params, query, start, size) -> [size], the scores of items start + 1 ... start + size
@@ -42,14 +42,14 @@ def _dot_at(params, hidden_D, items_C):
     return scores if bias_V is None else scores + bias_V[items_C - 1]
 
 
-#: Of models: params (table_VD, bias_V or None), a query is hidden_D; row v - 1 of the table is item v.
+#: The Scorer of models: params are (table_VD, bias_V or None), a query is hidden_D; row v - 1 of the table is item v.
 dot = Scorer(_dot_chunk, _dot_at)
 
 
 def dot_all(params: tuple, hidden_BD: jax.Array) -> jax.Array:
     """The scores of all items. params: (table [V, D], bias [V] or None). [B, D] -> [B, V]"""
     table_VD, bias_V = params
-    if hidden_BD.shape[0] == 1:  # on CPU a product of its own, which does not wait for other threads
+    if hidden_BD.shape[0] == 1:  # on a CPU this is a different product, which doesn't wait for other threads
         scores_BV = _dot(table_VD, hidden_BD[0])[None]
     else:
         scores_BV = jnp.dot(hidden_BD.astype(table_VD.dtype), table_VD.T, precision="highest")
@@ -57,9 +57,9 @@ def dot_all(params: tuple, hidden_BD: jax.Array) -> jax.Array:
 
 
 def top_k_of_scores(scores_BV: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """The best k of each row of scores, exactly, the best first; of equals the lower item first.
+    """Returns the exact top k of each row of scores, best first; among ties, the lower item first.
 
-    NaN and -inf are never among them: where fewer than k are left, item 0 with -inf fills up.
+    NaN and -inf are never included: if fewer than k scores are left, item 0 with -inf fills the rest.
 
     Args:
         scores_BV: floating; column v - 1 is item v.
@@ -76,17 +76,17 @@ def top_k_of_scores(scores_BV: jax.Array, k: int) -> tuple[jax.Array, jax.Array]
 
 
 def top_k_by_blocks(scores_BV: jax.Array, k: int, block: int = BLOCK) -> tuple[jax.Array, jax.Array]:
-    """`jax.lax.top_k`, for less where there are many: by the maxima of blocks first. -> (scores, places)
+    """As `jax.lax.top_k`, but faster for many scores: selects blocks by their maxima first. -> (scores, places)
 
-    The k best lie in the k blocks of the highest maxima, of equal ones the first: each of these holds a score that
-    comes before all of any other block.
+    The k best scores lie in the k blocks with the highest maxima (among ties, the first blocks): each of these has a
+    score that comes before all scores of any other block.
     """
     rows, items = scores_BV.shape
     count = -(-items // block)
     padded = jnp.pad(scores_BV, ((0, 0), (0, count * block - items)), constant_values=-jnp.inf)
     blocks_BNS = padded.reshape(rows, count, block)
     _, chosen_BC = jax.lax.top_k(blocks_BNS.max(-1), min(k, count))
-    chosen_BC = jnp.sort(chosen_BC, axis=-1)  # of equals the lower place is to come first again
+    chosen_BC = jnp.sort(chosen_BC, axis=-1)  # so that among ties the lower place comes first
     kept_BCS = jnp.take_along_axis(blocks_BNS, chosen_BC[..., None], axis=1)
     scores_Bk, at_Bk = jax.lax.top_k(kept_BCS.reshape(rows, -1), k)
     of_Bk = jax.lax.div(at_Bk, jnp.full_like(at_Bk, block))
@@ -105,22 +105,22 @@ def ranks(
     chunk: int = CHUNK,
     axis: str | None = None,
 ) -> jax.Array:
-    """The rank of each query's target among all items but the seen: [Q] int32, from 1.
+    """Returns the rank of each query's target among all items except the seen ones: [Q] int32, from 1.
 
     That is 1 + the number of other candidates whose score is *not below* the target's, so that ties and NaNs count
-    against the scorer (a NaN target is last, a constant scorer hits nothing). Items of one vector score the same bits
-    only where a device has several queries to multiply: give it eight or more, as evaluation does.
+    against the scorer (a NaN target is last, a constant scorer hits nothing). Items with equal vectors have bitwise
+    equal scores only if a device multiplies several queries: pass eight or more, as evaluation does.
 
     Args:
         scorer: Scorer, static.
-        params: its own.
+        params: the scorer's.
         queries: a tree with leading axis Q, or None.
         targets_Q: 1..V. They are candidates, seen or not.
-        seen_QS: items that are no candidates: distinct, without the target; 0 is none.
+        seen_QS: items that aren't candidates: distinct, without the target; 0 is none.
         catalogue: V, static.
         chunk: how many items are scored at once, static.
-        axis: of devices, each of which has the params of an equal share of the items, padded with what is no item:
-            the shares' counts are summed. None where the params are of all items. Static.
+        axis: the device axis that the items are split over: each device has the params of an equal share of them, with
+            padding after the last item, and the shares' counts are summed. None if the params are of all items. Static.
     """
     rows, before = _share(catalogue, axis)
     if axis is not None:
@@ -140,16 +140,16 @@ def sampled_ranks(
     catalogue: int = 0,
     axis: str | None = None,
 ) -> jax.Array:
-    """The rank of each target among given candidates, by the rule of `ranks`: [Q] int32, from 1.
+    """Returns the rank of each target among given candidates, by the rule of `ranks`: [Q] int32, from 1.
 
     Args:
-        scorer: as of `ranks`.
-        params: as of `ranks`.
-        queries: as of `ranks`.
-        targets_Q: as of `ranks`.
+        scorer: as for `ranks`.
+        params: as for `ranks`.
+        queries: as for `ranks`.
+        targets_Q: as for `ranks`.
         candidates_QC: items without the target; 0 is none.
-        catalogue: as of `ranks`; only with an axis is it needed.
-        axis: as of `ranks`.
+        catalogue: as for `ranks`; only needed with an axis.
+        axis: as for `ranks`.
     """
 
     def one(query, target, candidates_C):
@@ -171,18 +171,18 @@ def top_k(
     chunk: int = CHUNK,
     axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """The best k unseen items of each query, exactly, the best first; of equals the lower item first.
+    """Returns the exact top k unseen items of each query, best first; among ties, the lower item first.
 
-    Items that score NaN or -inf are never among them. Where fewer than k are left, item 0 with -inf fills up. Integer
-    scores become float32, so they are told apart below 2^24 only.
+    Items that score NaN or -inf are never included: if fewer than k are left, item 0 with -inf fills the rest. Integer
+    scores become float32, which is exact only below 2^24.
 
     Args:
-        scorer: as of `ranks`.
-        params: as of `ranks`.
-        queries: as of `ranks`.
-        catalogue: as of `ranks`.
-        chunk: as of `ranks`.
-        axis: as of `ranks`; the best of every share are merged.
+        scorer: as for `ranks`.
+        params: as for `ranks`.
+        queries: as for `ranks`.
+        catalogue: as for `ranks`.
+        chunk: as for `ranks`.
+        axis: as for `ranks`; the best of every share are merged.
         seen_QS: items to leave out; 0 is none.
         k: static.
 
@@ -202,24 +202,24 @@ def top_k(
 def merged(
     items_Qk: jax.Array, scores_Qk: jax.Array, before: jax.Array | int, *, k: int, axis: str
 ) -> tuple[jax.Array, jax.Array]:
-    """The best k of all shares of a catalogue, of the best of each: (items [Q, k], scores [Q, k]).
+    """Merges the best items of each share of a catalogue into the top k of all: (items [Q, k], scores [Q, k]).
 
     Args:
-        items_Qk: the best of this device's share, numbered from its first one; 0 is none.
-        scores_Qk: theirs, the best first.
+        items_Qk: the best items of this device's share, numbered from 1 within it; 0 is none.
+        scores_Qk: their scores, best first.
         before: how many items come before the share.
         k: static; at most as many as the shares have together.
-        axis: of devices.
+        axis: the device axis.
     """
     items_Qk = jnp.where(items_Qk > 0, before + items_Qk, 0)
     items_Qn, scores_Qn = (jax.lax.all_gather(x, axis, axis=1, tiled=True) for x in (items_Qk, scores_Qk))
-    # the shares are in the order of their items, so that of equals the lower item is still the earlier
+    # the shares are in the order of their items, so that among ties the lower item still comes first
     scores_Qk, place_Qk = jax.lax.top_k(scores_Qn, k)
     return jnp.take_along_axis(items_Qn, place_Qk, axis=1), scores_Qk
 
 
 def sortable(scores: jax.Array) -> jax.Array:
-    """Floating scores with the NaNs last, and no -0 below 0."""
+    """Makes floating-point scores sort correctly: NaN becomes -inf, and -0 becomes 0."""
     return jnp.where(jnp.isnan(scores), -jnp.inf, jnp.where(scores == 0, 0.0, scores))
 
 
@@ -228,7 +228,7 @@ def _reaches(scores, own):
 
 
 def _share(catalogue, axis):
-    """Of how many items this device has the params, the padding counted in; and how many items come before them."""
+    """Returns how many items this device has the params of, including padding, and how many items come before them."""
     rows = catalogue if axis is None else -(-catalogue // jax.lax.axis_size(axis))
     return rows, shards.first_row(rows, axis)
 
@@ -242,19 +242,19 @@ def _scores_at(scorer, params, query, items_C, catalogue, axis):
 
 
 def _from_its_share(value, item, rows, axis):
-    """What the device of an item, counted from its own first, has for it; to the bit, as zeros are added."""
+    """Returns the value of the device that has the item (numbered in its share); exact, as only zeros are added."""
     return shards.total(jnp.where((item >= 1) & (item <= rows), value, jnp.zeros_like(value)), axis)
 
 
 def _chunk(index, size, rows):
-    """Where a chunk starts, and how many of its items an earlier one has had (the last one is pushed back to fit)."""
+    """Where a chunk starts, and how many of its items an earlier chunk has (the last chunk is moved back to fit)."""
     start = jnp.minimum(index * size, rows - size)
     return start, index * size - start
 
 
 def _over_chunks(body, carry, size, rows):
     count = -(-rows // size)
-    # a lone chunk without a loop lets the compiler score it once for both passes
+    # without a loop, the compiler scores a single chunk once for both passes
     return body(0, carry) if count == 1 else jax.lax.fori_loop(0, count, body, carry)
 
 
@@ -278,7 +278,7 @@ def _rank(scorer, params, query, target, seen_S, *, size, rows, items, axis):
 
     own = scorer.at(params, query, (target if axis is None else jnp.clip(target, 1, rows))[None])[0]
     if not jnp.issubdtype(own.dtype, jnp.integer):
-        # a product may round in another order than the same product in a chunk, and part what is equal
+        # take the score from its chunk: the product alone may round differently, and break a tie
         own = _over_chunks(find, own, size, rows)
     if axis is None:
         return _over_chunks(count, jnp.ones_like(target, jnp.int32), size, rows)
@@ -287,7 +287,7 @@ def _rank(scorer, params, query, target, seen_S, *, size, rows, items, axis):
 
 
 def _top(scorer, params, query, seen_S, *, k, size, rows, items, axis):
-    def floating(scores):  # on CPU the best of integers is a full sort, the best of floats is not
+    def floating(scores):  # on a CPU top_k sorts all integers, but not all floats
         return scores.astype(jnp.float32) if jnp.issubdtype(scores.dtype, jnp.integer) else scores
 
     def better(index, best):
@@ -301,11 +301,11 @@ def _top(scorer, params, query, seen_S, *, k, size, rows, items, axis):
             scores = jnp.where(jnp.arange(size) < items - start, scores, -jnp.inf)
         scores, places = jax.lax.top_k(scores, min(k, size))
         found = jnp.where(scores > -jnp.inf, start + 1 + places, 0)
-        # of equals top_k takes the earlier place, and what was found earlier has the lower number
+        # among ties top_k takes the earlier place, and earlier chunks have the lower items
         scores, places = jax.lax.top_k(jnp.concatenate([best[1], scores]), k)
         return jnp.concatenate([best[0], found])[places], scores
 
-    first = jnp.append(seen_S, 0)[:1]  # a loop's first carry comes from the data: under shard_map it varies as they do
+    first = jnp.append(seen_S, 0)[:1]  # made from the data, so that under shard_map the first carry varies as they do
     like = floating(scorer.at(params, query, jnp.maximum(first, 1)))
     none = jnp.zeros_like(first, jnp.int32).repeat(k), jnp.full_like(like, -jnp.inf).repeat(k)
     return _over_chunks(better, none, size, rows)

@@ -1,6 +1,6 @@
 """Reductions over all axes that are fast on a CPU.
 
-There the first axis is split into `PARTS` equal parts, which are combined elementwise, and the result is reduced.
+On a CPU the first axis is split into `PARTS` equal parts, which are combined elementwise, and the result is reduced.
 Without YNN fusion (see `compiler.cpu_options`), XLA's CPU backend combines arrays many times faster than it reduces
 one. Accelerators reduce the whole array at once.
 """

@@ -1,7 +1,7 @@
-"""Tables whose rows are split over an axis of devices, each of which holds an equal share of them, one after another.
+"""Tables whose rows are split over a device axis: each device holds an equal share of consecutive rows.
 
-`axis` is the name of that axis, inside of shard_map. None stands for a table that every device holds whole: then each
-of these functions is the plain operation, and compiles to nothing else.
+`axis` is the name of that axis, inside shard_map. None stands for a table that every device holds whole: each of these
+functions is then the plain operation, and compiles to nothing else.
 """
 
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ def largest(x: jax.Array, axis: str | None) -> jax.Array:
 
 
 def first_row(rows: int, axis: str | None) -> jax.Array | int:
-    """The row of the whole table at which this device's share, of so many rows, begins."""
+    """The row of the whole table at which this device's share of `rows` rows begins."""
     return 0 if axis is None else jax.lax.axis_index(axis) * rows
 
 
 def place(row: jax.Array, rows: int, axis: str | None) -> jax.Array:
-    """Where rows of the whole table lie in this device's share of `rows` rows: `rows` itself for those of others."""
+    """The places of rows of the whole table in this device's share of `rows` rows; `rows` for other devices' rows."""
     if axis is None:
         return row
     here = row - first_row(rows, axis)
@@ -51,7 +51,7 @@ def look_up(table_RD: jax.Array, row: jax.Array, axis: str | None) -> jax.Array:
 
 
 def take_columns(x_CR: jax.Array, row_CK: jax.Array, axis: str | None) -> jax.Array:
-    """Of columns that are split as the rows of a table are, some of each line: [C, R], [C, K] -> [C, K]."""
+    """Takes some columns of each line, if columns are split like the rows of a table: [C, R], [C, K] -> [C, K]."""
     if axis is None:
         return jnp.take_along_axis(x_CR, row_CK, axis=1)
     place_CK = place(row_CK, x_CR.shape[1], axis)
@@ -59,7 +59,7 @@ def take_columns(x_CR: jax.Array, row_CK: jax.Array, axis: str | None) -> jax.Ar
 
 
 def own_slice(x_N: Any, rows: int, axis: str) -> jax.Array:
-    """This device's share, of so many rows, of what every device holds whole: zero beyond its end."""
+    """This device's share of `rows` elements of an array that every device holds whole; zero beyond its end."""
     whole = jnp.pad(x_N, (0, max(rows * jax.lax.axis_size(axis) - len(x_N), 0)))
     return jax.lax.dynamic_slice_in_dim(whole, first_row(rows, axis), rows)
 
@@ -89,14 +89,14 @@ def put(tree: Any, specs: Any, mesh: Mesh, axis: str) -> Any:
 
 
 def padded(x: Any, shape: Sequence[int], sharding: Any) -> jax.Array:
-    """An array with a sharding, after zeros are appended along its axes up to a shape."""
+    """Appends zeros to an array along its axes, up to a shape, and places it with a sharding."""
     if x.shape != tuple(shape):
         x = np.pad(np.asarray(x), [(0, to - size) for size, to in zip(x.shape, shape, strict=True)])
     return processes.on_devices(x, sharding)
 
 
 def whole(tree: Any, form: Any) -> Any:
-    """The tree with its split arrays whole and without padding, on the host.
+    """Returns the tree with its split arrays whole and without padding, on the host.
 
     Args:
         tree: arrays.

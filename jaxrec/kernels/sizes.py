@@ -1,6 +1,6 @@
-"""Chunk sizes, and thresholds between two ways to compute the same.
+"""Chunk sizes, and thresholds between two ways to compute the same result.
 
-A CPU is fastest while intermediate arrays fit its caches: its sizes are constants, measured. An accelerator is fastest
+A CPU is fastest while intermediate arrays fit its caches: its sizes are measured constants. An accelerator is fastest
 with few large kernels: its chunks are as large as a share of its memory.
 """
 
@@ -10,21 +10,21 @@ HELD_NUMBERS = 2**21  #: elements per chunk of an intermediate array that is com
 MEMORY_PER_NUMBER = 1024  #: bytes of an accelerator's memory for each element of such a chunk
 TABLE_ROWS_PER_LOOKUP = 16  #: tables with at most this many rows per lookup are multiplied whole, without lookups
 MASKED_ROWS_PER_TOUCHED = 4  #: tables with at most this many rows per touched row are updated whole, under a mask
-COMPARED_PAIRS = 2**26  #: an accelerator compares at most so many pairs of numbers, instead of sorting or marking
-GRADIENT_ROWS_PER_SLOT = 4  #: with more table rows per slot, summing microbatches' gradients costs more than they gain
+COMPARED_PAIRS = 2**26  #: an accelerator compares at most this many pairs of numbers, instead of sorting or marking
+GRADIENT_ROWS_PER_SLOT = 4  #: with more table rows per slot, summing microbatches' gradients costs more than is gained
 ATTENTION_SLOTS = 8192  #: slots per microbatch for models with attention
 GATED_SLOTS = 2048  #: slots per microbatch for models whose layers have several gated products (HSTU, RG-LRU)
 
 PRODUCT_ROWS = 512  #: maximum number of rows per chunk of a wide product on a CPU
-PRODUCT_NUMBERS = 10**8  #: maximum number of elements per chunk on a CPU, but for FEWEST_PRODUCT_ROWS
+PRODUCT_NUMBERS = 10**8  #: maximum number of elements per chunk on a CPU, unless FEWEST_PRODUCT_ROWS needs more
 FEWEST_PRODUCT_ROWS = 96  #: minimum number of rows per chunk on a CPU: smaller products are slower
 FEWEST_KERNEL_ROWS = {"gpu": 64, "tpu": 128}  #: the same on an accelerator
 KERNEL_NUMBERS = 2**25  #: elements per chunk that any accelerator has room for
 
 QUERY_BLOCK = 50  #: queries per block of attention on a CPU; a causal block skips the keys after its last query
 
-FUSED_SOFTMAX_WIDTH = 256  #: features of the widest rows that tiles of the softmax's kernels have room for
-FUSED_GRU_WIDTH = 128  #: of the widest state whose kernel's matrices stay on a processor of a GPU
+FUSED_SOFTMAX_WIDTH = 256  #: maximum features of a row that fit the tiles of the softmax's kernels
+FUSED_GRU_WIDTH = 128  #: maximum width of a state whose kernel's matrices fit on one processor of a GPU
 
 
 def held_numbers() -> int:
@@ -46,13 +46,13 @@ def query_block(queries: int) -> int:
 
 
 def compares_pairs(ones: int, others: int) -> bool:
-    """Whether equal numbers of two arrays are found by comparing all pairs, which is one kernel of an accelerator."""
+    """Whether to find equal numbers of two arrays by comparing all pairs, which is one kernel on an accelerator."""
     return not hardware.is_cpu() and ones * others <= COMPARED_PAIRS
 
 
 def fuses_softmax(rows: int, width: int) -> bool:
-    """Whether the softmax over so many rows has hand-written kernels: on a GPU, with offsets of 32 bits."""
-    of_tile = max(2 * width, 16)  # at most: a power of 2 from 16 on
+    """Whether the softmax over this many rows has hand-written kernels: on a GPU, if 32-bit offsets suffice."""
+    of_tile = max(2 * width, 16)  # upper bound of the tile's width, which is a power of 2 from 16 on
     return hardware.is_gpu() and width <= FUSED_SOFTMAX_WIDTH and of_tile * rows < 2**31
 
 

@@ -1,4 +1,4 @@
-"""Laws of the best by chunks: they are those of a sort of all scores, with ties, NaN and infinities."""
+"""Laws of the top k by chunks: it equals that of a sort of all scores, with ties, NaN and infinities."""
 
 from functools import partial
 
@@ -21,7 +21,7 @@ def brute(scores, seen, k):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Chunks of 32 items in blocks of 4: a catalogue of a hundred has many."""
+    """Uses chunks of 32 items and blocks of 4, so that a catalogue of a hundred has many."""
     monkeypatch.setattr(best, "WHOLE", 32)
     monkeypatch.setattr(best, "CHUNK", 32)
     monkeypatch.setattr(best, "BLOCK", 4)
@@ -56,7 +56,7 @@ def test_fewer_than_k_left_are_filled_up_with_none(small):
 
 
 def test_memory_does_not_grow_by_the_product_of_what_is_asked_and_what_is_seen():
-    """A comparison of each block with each seen item would take 100 times as much as what is seen."""
+    """Comparing each block with each seen item would take 100 times the memory of the seen items."""
     table, hidden = jnp.zeros((20_000, WIDTH)), jnp.zeros((QUERIES, WIDTH))
 
     def temporaries(seen):
@@ -70,7 +70,7 @@ def test_memory_does_not_grow_by_the_product_of_what_is_asked_and_what_is_seen()
 def test_real_sizes_agree_with_a_product_of_everything():
     random = np.random.default_rng(0)
     table = random.normal(size=(best.WHOLE + 5, 16)).astype(np.float32)
-    table[best.CHUNK :: 7] = table[0]  # one vector many times, in many blocks
+    table[best.CHUNK :: 7] = table[0]  # the same vector in many blocks
     hidden = random.normal(size=(4, 16)).astype(np.float32)
     hidden[0] = table[0]
     seen = random.integers(0, len(table) + 1, (4, 50)).astype(np.int32)
@@ -90,7 +90,7 @@ def test_of_scores_that_differ_by_their_rounding_all_are_compared(seed):
     hidden, seen = jnp.asarray(random.normal(size=(8, 32)), jnp.float32), jnp.zeros((8, 1), jnp.int32)
     params = table, None
     found = jax.jit(best.top_k_unseen, static_argnames="k")(params, hidden, seen, k=10)
-    # a query alone, as where it is compared again
+    # a single query, as when it is compared again
     again = jax.jit(lambda hidden_D: best._of_all(params, hidden_D[None], seen[:1], 10))
     for row in range(8):
         np.testing.assert_array_equal(found[0][row], again(hidden[row])[0][0])

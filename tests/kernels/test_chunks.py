@@ -1,4 +1,4 @@
-"""Chunks are about equal, and together the whole."""
+"""Chunks are about equal, and together they are the whole."""
 
 import numpy as np
 from hypothesis import given, strategies as st

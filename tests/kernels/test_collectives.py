@@ -1,4 +1,4 @@
-"""Laws of collectives: every device has what all have, and one device what it gave."""
+"""Laws of collectives: every device gets the combined value, and a single device gets its own."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ PARTS = jnp.arange(24.0).reshape(8, 3) ** 2
 
 
 def on_devices(call, number):
-    """call, on that many devices, of each one's share of PARTS; its result, checked to be the same on all."""
+    """Returns the result of `call` on this many devices, each with its share of PARTS, checked to be equal on all."""
     if len(jax.devices()) < number:
         pytest.skip(f"needs {number} devices: XLA_FLAGS=--xla_force_host_platform_device_count={number}")
     mesh = mesh_of(jax.devices()[:number])

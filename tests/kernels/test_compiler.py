@@ -1,4 +1,4 @@
-"""What jaxrec.kernels.compiler keeps and gives back. (What it tells XLA changes no result, only times.)"""
+"""Laws of jaxrec.kernels.compiler: cached programs and freed memory. (Compiler options change only times.)"""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Laws of the softmax's kernels, as Pallas interprets them: they compute what their plain forms do."""
+"""Laws of the softmax's kernels, interpreted by Pallas: they compute what their plain definitions do."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ FUSED = with_gradients(softmax.softmax_fused)
 
 @pytest.fixture(autouse=True)
 def _few_programs(monkeypatch):
-    """Two parts of the loops of these small problems, since each program takes the interpreter its time."""
+    """Splits the loops of these small problems into two parts only, since the interpreter is slow for each program."""
     monkeypatch.setattr(fused_softmax, "PROGRAMS", 4)
 
 
@@ -27,7 +27,7 @@ def given(vectors, rows, width, dtype=jnp.float32, seed=0):
     draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
     bias = draw(rows).at[::7].set(-jnp.inf)
     log_share = (draw(vectors) - 5).at[0].set(-jnp.inf)
-    target = jnp.asarray(random.integers(0, 2 * rows, vectors), jnp.int32)  # some are of no row
+    target = jnp.asarray(random.integers(0, 2 * rows, vectors), jnp.int32)  # some have no row
     of_rows = log_share, target, jnp.abs(draw(vectors))
     return draw(vectors, width).astype(dtype), draw(rows, width).astype(dtype), bias, of_rows
 
@@ -94,7 +94,7 @@ def test_in_bfloat16_gradients_of_likely_targets_are_as_exact_as_others():
 @pytest.mark.slow
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_devices_that_split_the_table_merge_their_sums(smoothing):
-    """Of a catalogue that eight devices do not divide, with padding rows; two items never train."""
+    """For a catalogue that eight devices don't divide, with padding rows; two items never train."""
     items = 37
     hidden, target, weight, negatives, *table = problem(1, 12)
     trained = np.ones(items, bool)

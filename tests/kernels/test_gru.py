@@ -1,4 +1,4 @@
-"""The gradient of accelerators' GRU, against that of the plain loop."""
+"""The gradient of the GRU on accelerators, against that of the plain loop."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ INTERPRETED = GPU._replace(interpreted=True)
 
 
 def value_and_gradients(slots, rows, width, dropped, fused=False, dtype=jnp.float32):
-    """A function of some recurrence's states, with their gradients, jitted: (), to be called with what is assumed."""
+    """Returns a jitted function without arguments of a recurrence's states and gradients, for the assumed hardware."""
     random = np.random.default_rng(0)
     draw = lambda *shape: jnp.asarray(random.normal(size=shape), jnp.float32)
     given = draw(slots, rows, 3 * width), draw(rows, width), draw(width, 3 * width), draw(3 * width)
@@ -46,7 +46,7 @@ SHAPES = [(3, 5, 4, True), (9, 4, 5, False), (4, 20, 16, True), (3, 33, 20, Fals
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_hand_written_kernels_compute_what_the_plain_loop_does(shape):
-    """Of rows and widths that tiles don't divide, with resets, and with dropout or without; as Pallas interprets it."""
+    """For rows and widths that tiles don't divide, with resets, with and without dropout; interpreted by Pallas."""
     plain = value_and_gradients(*shape)
     with assumed(INTERPRETED):
         agree(value_and_gradients(*shape, fused=True), plain)
@@ -54,7 +54,7 @@ def test_hand_written_kernels_compute_what_the_plain_loop_does(shape):
 
 @pytest.mark.slow
 def test_hand_written_kernels_round_factors_alone():
-    """In bfloat16 as the plain loop does: states, and what is added to them, are float32."""
+    """In bfloat16, as in the plain loop, states and what is added to them are float32."""
     plain = value_and_gradients(4, 3, 16, True, dtype=jnp.bfloat16)
     with assumed(INTERPRETED):
         agree(value_and_gradients(4, 3, 16, True, fused=True, dtype=jnp.bfloat16), plain, 2e-2)

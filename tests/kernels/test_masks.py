@@ -82,7 +82,7 @@ def test_from_end_and_from_start_add_up_to_the_length(row):
 
 
 def test_buckets_of_distances_are_those_of_t5():
-    """The near half one by one, the rest by the logarithm up to the far ones, none left out."""
+    """The near half has a distance each, the rest are logarithmic up to the far ones, and no bucket is unused."""
     buckets = distance_buckets(1000)
     for distance, bucket in enumerate(buckets.tolist()):
         wide = 16 + int(math.log(max(distance, 1) / 16) / math.log(128 / 16) * 16)

@@ -1,4 +1,4 @@
-"""The memory that is left: of the system, of a container, or unknown."""
+"""Free memory: of the system, of a container, or unknown."""
 
 import jax
 import pytest

@@ -1,4 +1,4 @@
-"""Laws of norms: vectors given once a row do what one vector does, and so do their gradients, summed."""
+"""Laws of norms: one copy of a vector per row acts like the vector, and the copies' gradients add up to its own."""
 
 import flax.linen as nn
 import jax

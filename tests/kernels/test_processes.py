@@ -1,4 +1,4 @@
-"""What processes tell each other: everybody has what the first one has, and rows come from whoever has them."""
+"""What processes exchange: all get the first one's values, and rows from whichever process has them."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from jaxrec.system.errors import UserError
 
 @pytest.fixture
 def patched():
-    """A monkeypatch that a law may use again and again."""
+    """A monkeypatch that Hypothesis tests may use for every example."""
     with pytest.MonkeyPatch.context() as patch:
         yield patch
 
@@ -98,7 +98,7 @@ def test_shares_are_everything_once(these, number):
 
 
 def nodes(data):
-    """(tasks of each node, as SLURM writes them)."""
+    """Returns (the tasks of each node, the same as SLURM writes them)."""
     runs = data.draw(st.lists(st.tuples(st.sampled_from([1, 2, 4, 8]), st.integers(1, 3)), min_size=1, max_size=3))
     told = ",".join(f"{tasks}(x{times})" if times > 1 else str(tasks) for tasks, times in runs)
     return [tasks for tasks, times in runs for _ in range(times)], told
@@ -116,11 +116,11 @@ def test_the_processes_of_a_machine_share_all_of_its_gpus(data, gpus, slurm):
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(gpus)))}
         own = processes.own_gpus(environment | visible)
         found += range(gpus) if own == ["all"] else own
-        # what a task was given for itself, numbered from 0
+        # GPUs given to one task alone, numbered from 0
         for said in ({"SLURM_GPUS_PER_TASK": "h100:2"}, {"SLURM_TRES_PER_TASK": "cpu=4,gres/gpu=2"}):
             own = processes.own_gpus(environment | {"CUDA_VISIBLE_DEVICES": "0,1"} | said)
             assert own == (["all"] if slurm or number != 2 else [task])
-        for said in ("none", "verbose,none", "verbose", ""):  # all are seen by all
+        for said in ("none", "verbose,none", "verbose", ""):  # every task sees all GPUs
             own = processes.own_gpus(environment | visible | {"SLURM_GPU_BIND": said, "SLURM_GPUS_PER_TASK": "1"})
             assert own == processes.own_gpus(environment | visible)
         if slurm and number > 1:
@@ -136,6 +136,6 @@ def test_gpus_that_processes_do_not_divide_are_shared_equally_as_far_as_they_go(
     shares = [processes.own_gpus(told | {"SLURM_LOCALID": str(task)}) for task in range(3)]
     assert shares == [[0, 1], [2, 3], [4, 5]]
     assert processes.own_gpus({}) == ["all"] and processes.own_gpus({"CUDA_VISIBLE_DEVICES": "2,3"}) == ["all"]
-    for place in ("SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK"):  # of how many is not told
+    for place in ("SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK"):  # the number of processes isn't known
         told = {place: "0", "CUDA_VISIBLE_DEVICES": "0,1", "SLURM_GPUS_PER_TASK": ""}
         assert processes.own_gpus(told) is None

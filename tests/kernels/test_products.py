@@ -1,4 +1,4 @@
-"""The products are those of their definitions."""
+"""The products equal their definitions."""
 
 from functools import partial
 
@@ -38,7 +38,7 @@ EQUATIONS = {"bqd,bkd->bqk": ((2, 3, 40), (2, 5, 40)), "bqhd,nhd->bhqn": ((2, 3,
 
 @pytest.mark.parametrize("equation", EQUATIONS)
 def test_the_gradient_of_a_summed_product_is_that_of_its_rounded_gradient(equation):
-    """Of factors and a gradient that bfloat16 holds exactly it is that of float32, but for the result's rounding."""
+    """For factors and gradients exact in bfloat16, it equals that of float32 up to the result's rounding."""
     exact = [np.asarray(jnp.bfloat16(RANDOM.normal(size=shape)), np.float32) for shape in EQUATIONS[equation]]
     made, pull = jax.vjp(partial(products.summed, equation), *exact)
     of_made = np.asarray(jnp.bfloat16(RANDOM.normal(size=made.shape)), np.float32)

@@ -1,6 +1,6 @@
 """Laws of random: keys are functions of (seed, step, row), and the hash behind dropout is even and uncorrelated.
 
-Statistics are of fixed keys, with bounds that chance passes once in ten thousand times or less.
+Statistics use fixed keys, with bounds that chance exceeds at most once in ten thousand times.
 """
 
 import jax
@@ -25,7 +25,7 @@ def data(keys):
 
 @jax.jit
 def strongest_correlation(one, other):
-    """Of any bit of one with any bit of the other, both uint32 [N], in standard deviations of independent ones."""
+    """Of any bit of one with any bit of the other, both uint32 [N], in standard deviations of independent bits."""
 
     def signs(words):
         return 1.0 - 2.0 * ((words[:, None] >> jnp.arange(32, dtype=jnp.uint32)) & 1)

@@ -1,4 +1,4 @@
-"""Laws of ranking: what chunks count is what a count over everything counts, ties and NaN against the scorer."""
+"""Laws of ranking: counting by chunks equals counting over everything, with ties and NaN against the scorer."""
 
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from jaxrec.kernels.ranking import Scorer, dot, ranks, sampled_ranks, top_k
 USERS, ITEMS, SEEN = 6, 23, 5
 CHUNKS = [1, 4, 8, 22, 23, 4096]  # most of them don't divide 23
 
-# params are the scores themselves, [Q, V]; a query is the number of its row
+# params are the scores, [Q, V]; a query is its row number
 given_scores = Scorer(
     lambda scores, row, start, size: jax.lax.dynamic_slice_in_dim(scores[row], start, size),
     lambda scores, row, items: scores[row, items - 1],
@@ -40,7 +40,7 @@ best = jax.jit(ranking.top_k_of_scores, static_argnums=1)
 
 
 def problem(seed, levels=4, special=True):
-    """Scores with ties, NaN and infinities, targets, and distinct seen items without the target, padded with 0."""
+    """Returns scores with ties, NaN and infinities, targets, and distinct seen items except these, padded with 0."""
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, levels, (USERS, ITEMS)).astype(np.float32)
     if special:
@@ -64,7 +64,7 @@ def test_ranks_are_those_of_a_count_over_all_items(chunk, seed):
 @given(seed=st.integers(0, 2**32 - 1))
 def test_integer_scores_are_ranked_exactly(chunk, seed):
     scores, rows, targets, seen = problem(seed, special=False)
-    scores = scores.astype(np.int32) + (2**31 - 4)  # in float32 they would all be one
+    scores = scores.astype(np.int32) + (2**31 - 4)  # in float32 they would all be equal
     found = ranks(given_scores, scores.astype(np.int32), rows, targets, seen, catalogue=ITEMS, chunk=chunk)
     assert found.tolist() == [brute_rank(*each) for each in zip(scores, targets, seen, strict=True)]
 
@@ -153,7 +153,7 @@ def test_ranks_of_the_references(group, chunk):
 @pytest.mark.parametrize("bias", [False, True])
 def test_dot_scores_by_product_and_bias_whatever_the_chunk(chunk, bias):
     rng = np.random.default_rng(0)
-    table, hidden = (rng.integers(-4, 5, (n, 8)).astype(np.float32) for n in (300, 16))  # exact, and full of ties
+    table, hidden = (rng.integers(-4, 5, (n, 8)).astype(np.float32) for n in (300, 16))  # exact, with many ties
     added = rng.integers(-4, 5, 300).astype(np.float32) if bias else None
     targets = rng.integers(1, 301, 16)
     seen = np.zeros((16, 1), np.int32)
@@ -167,7 +167,7 @@ def test_dot_scores_by_product_and_bias_whatever_the_chunk(chunk, bias):
 
 
 def test_items_with_one_vector_tie_wherever_they_lie():
-    """Also where their products are not exact: the target's score is taken out of the chunk it is compared with."""
+    """Also if their products aren't exact, since the target's score is taken from the chunk it is compared with."""
     rng = np.random.default_rng(0)
     for items, chunk in ((3416, 4096), (3417, 1000), (100, 4096)):
         table = np.tile(rng.normal(size=64).astype(np.float32), (items, 1))
@@ -180,8 +180,8 @@ def test_items_with_one_vector_tie_wherever_they_lie():
 
 @pytest.mark.parametrize("chunk", [9, 16])
 def test_a_target_is_scored_in_the_chunk_that_counts_it(chunk):
-    """The last chunk begins before the end of the one before: what lies in both is scored once, in the first."""
-    starts = Scorer(  # the score of an item tells the chunk it was scored in
+    """The last chunk begins before the end of the one before; items in both are counted once, in the first."""
+    starts = Scorer(  # an item's score is the start of its chunk
         lambda params, query, start, size: jnp.full(size, start, jnp.float32),
         lambda params, query, items: jnp.full(items.shape, jnp.nan),
     )
@@ -192,7 +192,7 @@ def test_a_target_is_scored_in_the_chunk_that_counts_it(chunk):
 
 
 def test_a_rank_is_never_below_one():
-    """Also where the target's own score comes out higher than the chunk has it, as two programs may round."""
+    """Also if the target's own score is higher than in the chunk, as two programs may round differently."""
     lifted = given_scores._replace(at=lambda *args: given_scores.at(*args) + 1)
     scores, rows, targets, seen = problem(0, special=False)
     found = ranks(lifted, scores.astype(np.int32), rows, targets, seen, catalogue=ITEMS, chunk=8)
@@ -260,7 +260,7 @@ def test_they_run_under_shard_map_with_its_checks_on(function):
 @pytest.mark.parametrize("item", some([2, 8], 8))
 @pytest.mark.parametrize("function", [ranks, sampled_ranks, top_k])
 def test_items_split_over_devices_rank_as_whole(function, item):
-    """With ties, NaN and -inf, of a number of items that no split divides: what pads them would be the best."""
+    """With ties, NaN and -inf, and a number of items that no split divides; the padding would have the best scores."""
     table, *queries = exact_problem()
     table, bias = table[:43], np.random.default_rng(1).choice([0, 1, np.nan, -np.inf], 43, p=[0.4, 0.4, 0.1, 0.1])
     queries[2] = np.where(queries[2] > 43, 0, queries[2])

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.kernels.recurrence: by either way it is the loop that defines it, and so is its gradient."""
+"""Laws of jaxrec.kernels.recurrence: both implementations equal the defining loop, and so do their gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,14 @@ ROWS, WIDTH = 2, 3
 
 
 def given(slots):
-    """Decays, some of them 0 and 1, inputs, and a state before."""
+    """Returns decays, some of them 0 or 1, inputs, and an initial state."""
     random = np.random.default_rng(slots)
     decay = random.choice([0.0, 0.3, 0.999, 1.0], (ROWS, slots, WIDTH))
     return decay, random.normal(size=(ROWS, slots, WIDTH)), random.normal(size=(ROWS, WIDTH))
 
 
 def by_loop(decay, added, before):
-    """The states after each slot, and those before, in float64: [ROWS, slots, WIDTH]."""
+    """Returns the states after each slot, and those before it, in float64: [ROWS, slots, WIDTH]."""
     states, slots = [before], decay.shape[1]
     for slot in range(slots):
         states.append(decay[:, slot] * states[-1] + added[:, slot])
@@ -26,7 +26,7 @@ def by_loop(decay, added, before):
 
 
 def gradient_by_loop(decay, earlier, weights):
-    """Of decays, inputs and the state before: what each state is worth, from the last slot back."""
+    """Returns the gradients of decays, inputs and the initial state, by a loop from the last slot back."""
     worth, of_added = np.zeros_like(weights[:, 0]), np.zeros_like(weights)
     for slot in reversed(range(decay.shape[1])):
         of_added[:, slot] = weights[:, slot] + worth

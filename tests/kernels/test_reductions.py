@@ -1,4 +1,4 @@
-"""Strands: another order of the same reduction."""
+"""Reductions by parts: the same result in a different order."""
 
 import jax
 import numpy as np

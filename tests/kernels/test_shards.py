@@ -1,4 +1,4 @@
-"""Laws of split tables: whatever device holds a row, it is that of the whole table, and so is its gradient."""
+"""Laws of split tables: whichever device holds a row, it equals the whole table's, and so does its gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ ROWS, WIDTH = 21, 3
 
 
 def on_mesh(function, item, in_specs, out_specs, **checks):
-    """`function` on eight devices, `item` of them along the axis of the tables."""
+    """Returns `function` on eight devices, with `item` of them along the axis of the tables."""
     return jax.jit(
         jax.shard_map(function, mesh=mesh_of(jax.devices()[:8], item), in_specs=in_specs, out_specs=out_specs, **checks)
     )

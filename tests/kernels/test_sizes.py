@@ -1,4 +1,4 @@
-"""What is held at once is bounded, whatever the size of a table."""
+"""The memory used at once is bounded, whatever the size of a table."""
 
 import pytest
 

@@ -43,12 +43,12 @@ def check(config: Config) -> None:
         raise UserError(f"config.row {config.row} is shorter than config.length {config.length}: raise it, or set 0")
     if config.num_future_targets > config.length:
         raise UserError(
-            f"config.num_future_targets is {config.num_future_targets}, of histories of {config.length} items: set it "
-            f"to config.length, {config.length}, or less"
+            f"config.num_future_targets is {config.num_future_targets}, and a history has {config.length} items: set "
+            f"it to config.length, {config.length}, or less"
         )
     if config.overlap >= config.length:
         raise UserError(
-            f"config.overlap is {config.overlap} of windows of {config.length} items: set it below config.length"
+            f"config.overlap is {config.overlap}, and a window has {config.length} items: set it below config.length"
         )
     for key, other, values in TOGETHER:
         if getattr(config, key) != default(Config, key) and getattr(config, other) not in values:
@@ -78,13 +78,13 @@ def follows_order(kind: str) -> bool:
 
 
 def _baskets(config, model):
-    """Checks that nothing that a model with baskets uses depends on the order in a basket."""
+    """Checks, if baskets are used, that the model supports them and nothing depends on the order within a basket."""
     if not config.baskets:
         return
     if not model.reads_baskets:
         raise UserError(
             f"config.baskets is not for {model.name}, which reads the events of a basket one after another: set "
-            "config.model.name=sasrec, or leave config.baskets out: config.split=last-basket asks any model the same"
+            "config.model.name=sasrec, or leave config.baskets out: config.split=last-basket tests any model alike"
         )
     for key in ("num_future_targets", "overlap", "target_types"):
         if getattr(config, key) != default(Config, key):
@@ -108,16 +108,16 @@ def _context(config, model):
     timed = model.reads_times(config.model)
     shown = config.context or config.user_features or timed
     if timed and not model.reads_context:
-        raise UserError(f"{model.name} reads times and no context: its entry has to say reads_context=True too")
+        raise UserError(f"{model.name} reads times but no context: its entry needs reads_context=True too")
     if config.context_dropout != default(Config, "context_dropout") and not shown:
-        raise UserError("config.context_dropout is for config.context: leave it out without")
+        raise UserError("config.context_dropout is for config.context: leave it out otherwise")
     asked = [kind for kind in config.context.split(",") if kind.strip().startswith("asked_")]
     for key in ("asked_dropout", "valid_query_time"):
         if getattr(config, key) != default(Config, key) and not asked:
-            raise UserError(f"config.{key} is for config.context=asked_hour and the like: leave it out without")
+            raise UserError(f"config.{key} is for config.context=asked_hour and the like: leave it out otherwise")
     _zone(config)
     if config.loss.weight_clip and config.loss.weight == "none":
-        raise UserError("config.loss.weight_clip is for config.loss.weight=linear or log: leave it out without")
+        raise UserError("config.loss.weight_clip is for config.loss.weight=linear or log: leave it out otherwise")
 
 
 def _zone(config):
@@ -125,11 +125,11 @@ def _zone(config):
     if zone == default(Config, "context_zone"):
         return
     if not {"hour", "weekday", "month"} & {kind.strip().removeprefix("asked_") for kind in config.context.split(",")}:
-        raise UserError("config.context_zone is for the hour, weekday or month of config.context: leave it out without")
+        raise UserError("config.context_zone is for hour, weekday or month in config.context: leave it out otherwise")
     try:
         pl.Series([0]).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone)
     except pl.exceptions.ComputeError:
-        raise UserError(f"config.context_zone: {zone!r} is no time zone: give one as Europe/Berlin") from None
+        raise UserError(f"config.context_zone: {zone!r} is no time zone: give one such as Europe/Berlin") from None
 
 
 def _optim(optim):
@@ -139,7 +139,7 @@ def _optim(optim):
     if optim.weight_decay and optim.name == "adagrad":
         raise UserError("config.optim.weight_decay is for adam and adamw: leave it 0 for adagrad")
     if optim.decayed != default(OptimConfig, "decayed") and not optim.weight_decay:
-        raise UserError("config.optim.decayed is for config.optim.weight_decay: leave it out without")
+        raise UserError("config.optim.decayed is for config.optim.weight_decay: leave it out otherwise")
     if optim.momentum and optim.name != "adagrad":
         raise UserError("config.optim.momentum is for adagrad: leave it 0 (adam has its own, config.optim.b1)")
     if optim.sparse and (optim.name == "adamw" or optim.weight_decay):
@@ -169,14 +169,17 @@ def _plateau(config):
                 raise UserError(f"config.optim.{name} is for config.optim.schedule=plateau: leave it out")
         return
     if not optim.plateau:
-        raise UserError("config.optim.schedule is plateau: set config.optim.plateau, evaluations without a better one")
+        raise UserError(
+            "config.optim.schedule is plateau: set config.optim.plateau, the number of evaluations without improvement "
+            "before the rate is lowered"
+        )
     if 0 < config.patience <= optim.plateau:
         raise UserError(
             f"config.patience {config.patience} ends the training before config.optim.plateau {optim.plateau} lowers "
-            "its rate: set it below config.patience"
+            "its rate: set config.optim.plateau below config.patience"
         )
     if "valid_fraction" in registry.find("split", config.split).keys and not config.valid_fraction:
-        raise UserError("config.optim.schedule is plateau, and with config.valid_fraction=0 nothing validates")
+        raise UserError("config.optim.schedule is plateau, and with config.valid_fraction=0 there is no validation")
 
 
 def _model(config, model):
@@ -187,10 +190,12 @@ def _model(config, model):
             f"config.objective={model.objectives[0]}, or another config.model.name"
         )
     if config.objective == "cloze" and config.length < 2:
-        raise UserError(f"config.length is 1: an answer of {model.name} takes a slot after the history; set 2 or more")
+        raise UserError(
+            f"config.length is 1: a prediction of {model.name} takes a slot after the history; set 2 or more"
+        )
     if config.stream == "session-parallel" and not model.carries_state:
         raise UserError(
-            f"config.stream is session-parallel, and {model.name} carries no state from step to step, as gru4rec does; "
+            f"config.stream is session-parallel, and {model.name} carries no state from step to step (gru4rec does): "
             "set config.stream=packed"
         )
     if config.positions not in model.positions:

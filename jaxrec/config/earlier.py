@@ -1,4 +1,4 @@
-"""Reads configurations of earlier versions: renamed keys with a warning, removed ones where they change nothing."""
+"""Reads configurations of earlier versions: accepts renamed keys, with a warning, and removed keys without effect."""
 
 import functools
 import logging
@@ -20,7 +20,7 @@ RENAMED = {
     "loss.t": "loss.gbce_t",
     "optim.rate": "optim.learning_rate",
 }
-#: keys that are gone, since they gained nothing where they were measured, and the values that change nothing
+#: removed keys, which gained nothing where they were measured, and their values without effect
 REMOVED = {"contrast": 0.0, "item_dropout": 0.0, "sequence_dropout": 0.0, "model.transitions": False}
 VALUES = {  # current key -> {former value: current value}
     "stream": {"lanes": "session-parallel"},
@@ -58,7 +58,7 @@ DEFAULTS = {
 
 
 def renamed(key: str, value: Any) -> tuple[str, Any]:
-    """Returns the current names of a key, as "optim.rate", and of its value."""
+    """Returns the current names of a key, such as "optim.rate", and of its value."""
     key = RENAMED.get(key, key)
     values = VALUES.get(key, {})
     return key, values[value] if isinstance(value, str) and value in values else value
@@ -68,7 +68,7 @@ def modernised(values: dict) -> dict:
     """Returns the nested dict of a configuration with current names of keys and values.
 
     Raises:
-        UserError: if a key is given by both names, or is gone and its value would have an effect.
+        UserError: if a key is given by both names, or was removed and its value would have an effect.
     """
     new: dict[str, Any] = {}
     changed = []
@@ -79,7 +79,7 @@ def modernised(values: dict) -> dict:
         if not isinstance(inner, dict) or last not in inner:
             continue
         if str(inner.pop(last)) not in (str(nothing), "0"):
-            raise UserError(f"config.{path} is gone, since it gained nothing (docs/recipes.md): leave it out")
+            raise UserError(f"config.{path} was removed, since it gained nothing (docs/recipes.md): leave it out")
 
     def put(path, value):
         now, given = renamed(path, value)
@@ -118,7 +118,7 @@ def warn(text: str) -> None:
 
 
 def without_defaults(group: str, values: dict, own: set[str]) -> dict:
-    """Returns the keys of a model or a loss without former defaults of keys that it doesn't have."""
+    """Returns the keys of a model or a loss, except keys that it doesn't have at their former defaults."""
     said_nothing = DEFAULTS[group]
     return {
         name: value

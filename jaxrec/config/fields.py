@@ -31,7 +31,7 @@ def positive(value: float) -> str | None:
 
 def not_negative(value: float) -> str | None:
     """At least 0; finite, also as a float32."""
-    return _in_float32(value) if 0 <= value < math.inf else "it must not be negative, and finite"
+    return _in_float32(value) if 0 <= value < math.inf else "it must be at least 0 and finite"
 
 
 def _in_float32(value):
@@ -41,7 +41,7 @@ def _in_float32(value):
 
 def share(value: float) -> str | None:
     """From 0 to 1."""
-    return None if 0 <= value <= 1 else "a share, from 0 to 1"
+    return None if 0 <= value <= 1 else "it must be a share, from 0 to 1"
 
 
 def below_one(value: float) -> str | None:
@@ -58,7 +58,7 @@ def within(value: float) -> str | None:
 
 def seed(value: float) -> str | None:
     """From 0 to 2^32 - 1."""
-    return None if 0 <= value < 2**32 else "it must be below 2^32, and not negative"
+    return None if 0 <= value < 2**32 else "it must be at least 0 and below 2^32"
 
 
 def as_float32(value: float) -> float:

@@ -28,7 +28,7 @@ class LossOptions:
     weight: str = among("none", "linear", "log")  #: weight of a target: 1, its event's weight, or log(1 + weight)
     weight_clip: float = key(not_negative, 0.0)  #: maximum weight, before the log; 0: no maximum
 
-    seen: ClassVar[str] = "keep"  #: "exclude": it is given each slot's OwnItems, to leave them out
+    seen: ClassVar[str] = "keep"  #: "exclude": the loss is given each slot's OwnItems, to leave them out
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class SampledOptions(LossOptions):
     """The keys of losses with sampled negatives."""
 
     negatives: int = key(not_negative)  #: number per slot, or per group that shares them; 0 with in-batch
-    #: how negatives are drawn: uniformly from what the user has not met in training, uniformly, by popularity, as the
-    #: batch's other targets, or as these and by popularity
+    #: how negatives are drawn: uniformly from the items the user has not seen in training, uniformly, by popularity,
+    #: as the batch's other targets, or as these and by popularity
     sampling: str = among("uniform-unseen", "uniform", "popularity", "in-batch", "mixed")
     #: which slots share negatives: none, those of a packed row, or those of a batch
     share: str = among("slot", "row", "batch")
@@ -55,7 +55,7 @@ class OptimConfig:
     """The keys of the optimiser."""
 
     name: str = choice("adam", "adamw", "adagrad")  #: of the optimiser
-    learning_rate: float = key(positive)  #: the highest, where a schedule changes it
+    learning_rate: float = key(positive)  #: the highest, if a schedule changes it
     b1: float = key(below_one, 0.9)  #: adam, adamw: decay of the mean of gradients
     b2: float = key(below_one, 0.999)  #: adam, adamw: decay of the mean of their squares
     eps: float = key(positive, 1e-8)  #: added to the root that a step is divided by
@@ -63,7 +63,7 @@ class OptimConfig:
     decayed: str = among("all", "matrices")  #: decayed params: all, or without biases and scales of norms
     momentum: float = key(below_one, 0.0)  #: adagrad: share of the last step that is added
     sparse: bool = False  #: whether to update only the rows of tables whose items are in the batch
-    #: the learning rate: constant, falling to 0 in a line or a cosine, or lowered where validation stands still
+    #: the learning rate: constant, falling to 0 in a line or a cosine, or lowered when validation stops improving
     schedule: str = among("constant", "linear", "cosine", "plateau")
     plateau: int = key(not_negative, 0)  #: plateau: evaluations without improvement before the rate is lowered
     plateau_factor: float = key(within, 0.5)  #: plateau: factor of the rate
@@ -74,6 +74,8 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
+    """The keys of the device mesh."""
+
     data: int = key(not_negative, 0)  #: devices that share the rows of a step; 0: all devices, divided by `item`
     item: int = key(positive, 1)  #: devices that share the rows of every table of items; 1: each device has them whole
     #: whether each device keeps the other params and their optimiser state whole, or `data` devices share each of them
@@ -103,7 +105,7 @@ class Config:
     seen: str = among("exclude", "keep")
     stream: str = among("packed", "session-parallel")  #: sequences packed into rows, or one event of each lane per step
     objective: str = among("next-item", "cloze")  #: predict the next item at each slot, or masked items (bert4rec)
-    #: whether the events of one time are a set, that asks for the items of the next; needs split=last-basket
+    #: whether events with the same time form a set, which predicts the items of the next; needs split=last-basket
     baskets: bool = False
     num_future_targets: int = key(positive, 1)  #: next-item: number of following items that are targets of a slot
     mask_prob: float = key(share, 0.2)  #: cloze: share of masked slots, at least one per sequence
@@ -111,8 +113,8 @@ class Config:
     context: str = ""  #: kinds of event context shown to the model: "gap, hour"
     context_dropout: float = key(below_one, 0.1)  #: probability of leaving out a history's context, in training
     asked_dropout: float = key(below_one, 0.5)  #: probability of leaving out a slot's time of asking, in training
-    context_zone: str = "UTC"  #: time zone of hours, weekdays and months, as "Europe/Berlin"
-    valid_query_time: bool = False  #: whether the validation tells the model when its targets happened
+    context_zone: str = "UTC"  #: time zone of hours, weekdays and months, such as "Europe/Berlin"
+    valid_query_time: bool = False  #: whether validation tells the model when its targets happened
     topic: str = ""  #: item column of topics, for context=switch and segments; "": genres or categories
     user_features: str = ""  #: user columns whose values are shown to the model: "gender,age"; "": none
     #: next-item: probability of showing a history's first event as its user's columns alone, in training
@@ -121,9 +123,9 @@ class Config:
     features: str = ""  #: item columns whose values have embeddings: "genres,year"; "": none
     features_only: bool = False  #: whether items have no vectors of their own
     id_dropout: float = key(below_one, 0.0)  #: probability of leaving out an item's own vector, in training
-    cold_bonus: float = key(not_negative, 0.0)  #: added to the scores of items without training, in inference
+    cold_bonus: float = key(not_negative, 0.0)  #: added at inference to the scores of items that training didn't see
     cold_items: float = key(below_one, 0.0)  #: share of items held out of training, chosen by the seed
-    #: how a model tells places: a table counted from either end, distances (ALiBi), rotary, or buckets of distance (T5)
+    #: how positions are encoded: a table counted from either end, distances (ALiBi), rotary, or distance buckets (T5)
     positions: str = among("from_start", "from_end", "relative", "rotary", "buckets")
     #: the newest or the oldest `length` + 1 items of a history, or windows over all
     history: str = among("newest", "oldest", "windows")
@@ -137,4 +139,4 @@ class Config:
     #: how a step is spread over devices; with mesh.item above 1, or mesh.dense=split, always shard_map
     launcher: str = among("pmap", "shard_map")
     mesh: MeshConfig = key(default=MeshConfig())  # noqa: RUF009  #: how devices are laid out
-    feed: str = among("device", "host")  #: data on the device, or on the host and sent a call ahead
+    feed: str = among("device", "host")  #: whether data stay on the device, or on the host and are sent a call ahead

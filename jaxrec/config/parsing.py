@@ -48,7 +48,7 @@ def _with_metric(config):
     if not _validates(dataclasses.asdict(config)):
         if config.select_by:
             raise UserError(
-                f"config.select_by is {config.select_by}, and with config.valid_fraction=0 nothing validates"
+                f"config.select_by is {config.select_by}, and with config.valid_fraction=0 there is no validation"
             )
         return config
     chosen = config.select_by or registry.find("split", config.split).select_by
@@ -96,7 +96,7 @@ def flatten(values: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def nested(flat: Mapping[str, Any]) -> dict:
-    """The nested dict of {"group.key": value}: what `flatten` makes flat.
+    """Returns the nested dict of {"group.key": value}; the inverse of `flatten`.
 
     >>> nested({"seed": 0, "optim.name": "adam", "optim.clip": 1.0})
     {'seed': 0, 'optim': {'name': 'adam', 'clip': 1.0}}
@@ -155,7 +155,7 @@ def _value(f, value, name):
         return _build(f.type, _group(value, name, dataclasses.fields(f.type)[0].name), f"{name}.")
     if f.type is float and type(value) is int:
         value = float(value)
-    if f.type is str and type(value) is int:  # a folder may have a number as its name
+    if f.type is str and type(value) is int:  # a folder's name may be a number
         value = str(value)
     if type(value) is not f.type:
         raise UserError(

@@ -16,11 +16,11 @@ TEXTS = ("dataset", "init_from")  # keys whose values are always text
 
 
 class Recipe(NamedTuple):
-    """An unchecked configuration, whose values may be `auto`, to be resolved by a log (training/auto.py)."""
+    """An unchecked configuration. Values may be `auto`, to be determined from the log (training/auto.py)."""
 
     values: dict  #: nested values of a file, with the changes
     name: str  #: file name without its suffix
-    notes: tuple[str, ...]  #: further changes, for people
+    notes: tuple[str, ...]  #: what else was changed, for the user to read
 
 
 def load(name: str, overrides: Mapping[str, Any]) -> tuple[Config, str]:
@@ -51,7 +51,7 @@ def read(name: str, overrides: Mapping[str, Any]) -> Recipe:
 
 
 def changed(values: dict, overrides: Mapping[str, Any], name: str) -> Recipe:
-    """Returns the Recipe of nested values with changed keys. Another model also changes the keys that suit it."""
+    """Returns the Recipe of nested values with changed keys. Another model also changes the keys in its `suits`."""
     values = copy.deepcopy(earlier.modernised(values))
     model = values.get("model", {}).get("name") if isinstance(values.get("model"), dict) else None
     given = set()
@@ -63,7 +63,7 @@ def changed(values: dict, overrides: Mapping[str, Any], name: str) -> Recipe:
             inner = inner.setdefault(group, {})
             if not isinstance(inner, dict):
                 raise UserError(f"--config.{key}: config.{'.'.join(groups[:at])} is a value, not a group of keys")
-        # text stays text: a folder may be named 1_000, 1.50 or True
+        # text stays text, since a folder may be named 1_000, 1.50 or True
         as_it_stands = (isinstance(inner.get(last), str) and inner[last] != AUTO) or now in TEXTS
         inner[last] = text if as_it_stands else value
         given.add(now)

@@ -1,4 +1,4 @@
-"""Every key of a configuration, with its values, default and meaning, read off the dataclasses that hold them."""
+"""Every key of a configuration, with its values, default and meaning, read from the dataclasses that define them."""
 
 import ast
 import inspect
@@ -21,7 +21,7 @@ class Key:
     """A key of a configuration."""
 
     name: str  #: "model.dim"
-    values: str  #: what it may be, in words
+    values: str  #: its valid values, in words
     default: str  #: "required" if there is none
     meaning: str
     of: tuple[str, ...] = ()  #: the models or losses that have it; empty: all
@@ -40,7 +40,7 @@ def listed() -> list[Key]:
 
 
 def _of_entries(kind: str, base: type) -> Iterator[Key]:
-    """Yields the keys of all entries of a kind; those of equal meaning once."""
+    """Yields the keys of all entries of a kind; keys that are equal in everything only once."""
     names = registry.names(kind)
     shared = list(_of(base, f"{kind}."))
     yield from shared
@@ -76,10 +76,10 @@ def _default(value: Any) -> str:
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """Returns what a class says of its own fields, in comments that begin with `#:` before a field or beside it."""
+    """Returns the meanings of a class's own fields, from comments that begin with `#:` before or beside a field."""
     try:
         text = textwrap.dedent(inspect.getsource(kind))
-    except (OSError, TypeError):  # typed into a session, or made by a program
+    except (OSError, TypeError):  # no source: the class was defined interactively, or by a program
         return {}
     rows, said = text.splitlines(), {}
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -99,7 +99,7 @@ def meanings(kind: type) -> dict[str, str]:
 
 
 def matching(words: Iterable[str]) -> list[Key]:
-    """Returns the keys whose names, or whose models or losses, have all these words in them.
+    """Returns the keys that have all these words in their names, or in those of their models or losses.
 
     >>> [key.name for key in matching(["mask"])]
     ['mask_prob', 'mask_last_prob']

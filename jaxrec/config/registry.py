@@ -1,7 +1,7 @@
 """A registry of models, losses, readers, protocols and splits by name, loaded on demand.
 
 An entry is an object with its own rules. jaxrec's entries are found in the modules of their kind; your own by import
-path, as "mypackage.pooling:MODEL", or by name once registered.
+path, such as "mypackage.pooling:MODEL", or by name once registered.
 """
 
 import importlib
@@ -43,7 +43,7 @@ def register(entry: T) -> T:
         UserError: if it isn't an entry, or jaxrec has one of this kind and name.
     """
     if not isinstance(entry, Entry):
-        raise UserError(f"{entry!r} is no entry: register a Model, Loss, Reader, Protocol or Split of jaxrec")
+        raise UserError(f"{entry!r} is not an entry: register a Model, Loss, Reader, Protocol or Split of jaxrec")
     if entry.name in _own(entry.kind):
         raise UserError(f"jaxrec has a {entry.kind} {entry.name!r} of its own: give yours another name")
     _registered[entry.kind, entry.name] = entry

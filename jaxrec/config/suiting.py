@@ -24,7 +24,7 @@ def suited(values: dict, before: str | None, given: Collection[str]) -> tuple[st
     Args:
         values: nested values of a configuration.
         before: the model that the recipe was written for; None if it names none.
-        given: keys given by the person, as "model.dim".
+        given: keys that the user gave, such as "model.dim".
 
     Returns:
         A note about the changes; empty if there are none.

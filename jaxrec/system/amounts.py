@@ -18,13 +18,13 @@ def in_words(amount: int) -> str:
 
 
 def parse(text: str | int, flag: str) -> int:
-    """Returns an amount of memory in bytes: a number of them, or with a unit, as 4GiB, 4GB (10^9) or 4G (as 4GiB).
+    """Returns an amount of memory in bytes: from a number of bytes, or with a unit: 4GiB, 4GB (10^9) or 4G (4GiB).
 
     >>> parse("1.5GiB", "memory"), parse("2 MB", "memory"), parse("512M", "memory"), parse(4096, "memory")
     (1610612736, 2000000, 536870912, 4096)
 
     Raises:
-        UserError: if it is no such amount, or none at all.
+        UserError: if it isn't an amount of memory, or is zero.
     """
     found = WRITTEN.fullmatch(str(text))
     if found is None or isinstance(text, bool):

@@ -36,7 +36,7 @@ def checkpoint_name(checkpoint: object) -> str:
 
 
 def or_best(checkpoint: str | int | None) -> str | int:
-    """Returns the checkpoint, or "best" where none is named; step 0 is one.
+    """Returns the checkpoint, or "best" if it is None; step 0 is a checkpoint.
 
     >>> or_best(None), or_best(0)
     ('best', 0)
@@ -45,7 +45,7 @@ def or_best(checkpoint: str | int | None) -> str | int:
 
 
 def count(k: object, which: str = "") -> int:
-    """Returns k as an int. `which`: begins the error message.
+    """Returns k as an int. `which`: the beginning of the error message.
 
     Raises:
         UserError: if it is not an integer, of Python or NumPy, or below 1.
@@ -63,10 +63,10 @@ def count(k: object, which: str = "") -> int:
 
 
 def flag(value: object, name: str, which: str = "") -> bool:
-    """Returns a flag as a bool. `which`: begins the error message.
+    """Returns a flag as a bool. `which`: the beginning of the error message.
 
     Raises:
-        UserError: if it is neither True nor False: the text "no" would count as True.
+        UserError: if it is neither True nor False, since the text "no" would count as True.
     """
     if not isinstance(value, bool | np.bool_):
         raise UserError(f"{which}{name} is {some([value])}: give True or False")
@@ -77,11 +77,11 @@ def id_list(ids: Any, name: str, which: str = "") -> list:
     """Returns ids as a list, from a list, an array, a column of a frame or a generator.
 
     Raises:
-        UserError: if they are something else, as a whole frame, or a set where the order matters.
+        UserError: if they are something else, such as a whole frame, or a set if the order matters.
     """
     if hasattr(ids, "columns"):
-        raise UserError(f"{which}{name} is a table, of which one column is ids: give that, as frame['item']")
-    if hasattr(ids, "to_pylist"):  # of pyarrow, whose elements are no Python values
+        raise UserError(f"{which}{name} is a table: give its column of ids, as frame['item']")
+    if hasattr(ids, "to_pylist"):  # a pyarrow array, whose elements aren't Python values
         return ids.to_pylist()
     if isinstance(ids, str | bytes):
         raise UserError(f"{which}a {name} is a list of ids, and this is one text: put it into brackets")
@@ -92,9 +92,9 @@ def id_list(ids: Any, name: str, which: str = "") -> list:
 
 
 def as_id(id: object, kind: type) -> int | str | None:
-    """Returns an id in the type of the ids that there are, which are all int or all str; None where it can't be one.
+    """Returns an id in the type of the known ids, which are all int or all str; None if it can't be one of them.
 
-    Integers are printed in one way only, so 7 and "7" are the same id, and "07" is another.
+    An integer is written in one way only, so 7 and "7" are the same id, and "07" is another.
 
     >>> as_id("7", int), as_id(7.0, str), as_id("07", int), as_id(True, int)
     (7, '7', None, None)
@@ -113,9 +113,9 @@ def as_id(id: object, kind: type) -> int | str | None:
 
 
 def microseconds(date: object) -> int | None:
-    """Returns the microseconds since 1970 of a date, a datetime or its ISO text; None for what is neither.
+    """Returns the microseconds since 1970 of a date, a datetime or its ISO text; None for anything else.
 
-    What has no zone is UTC.
+    Without a time zone, UTC is assumed.
 
     >>> microseconds("1970-01-02"), microseconds(np.datetime64("1970-01-01T00:00:01")), microseconds(7)
     (86400000000, 1000000, None)
@@ -137,7 +137,7 @@ def microseconds(date: object) -> int | None:
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value stands for none: None, NaN, NaT, or pandas' NA.
+    """Whether a value is missing: None, NaN, NaT, or pandas' NA.
 
     >>> [is_missing(value) for value in (None, float("nan"), np.datetime64("NaT"), 0, "")]
     [True, True, True, False, False]
@@ -145,7 +145,7 @@ def is_missing(value: object) -> bool:
     if value is None:
         return True
     differs = value != value
-    return differs is value or (isinstance(differs, bool | np.bool_) and bool(differs))  # as NA differs from nothing
+    return differs is value or (isinstance(differs, bool | np.bool_) and bool(differs))  # NA != NA is NA itself
 
 
 def some(values: Sequence) -> str:

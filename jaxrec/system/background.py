@@ -1,4 +1,4 @@
-"""Work in a thread beside the main one."""
+"""Runs work in a background thread."""
 
 import threading
 from collections.abc import Callable
@@ -10,23 +10,24 @@ _threads: list[threading.Thread] = []
 
 
 def started(work: Callable[[], T], *, finishes: bool = False) -> Callable[..., T]:
-    """Starts work in a thread. Returns a function that waits for its result, and raises its error.
+    """Starts work in a thread. Returns a function that waits for the work's result, or raises its error.
 
-    It waits for so many seconds if it is given a number, and raises TimeoutError then.
+    Given a number, the function waits for this many seconds at most, and then raises TimeoutError.
 
     >>> started(lambda: 2 + 1)()
     3
 
     Args:
         work: a function without arguments.
-        finishes: whether the process waits for it before it ends, as it must for a compiler; else it is broken off.
+        finishes: whether the process waits for the work before it ends, as it must for a compiler; otherwise the work
+            is abandoned.
     """
     done: Future[T] = Future()
 
     def run():
         try:
             done.set_result(work())
-        except BaseException as error:  # whatever it is, it belongs to who waits
+        except BaseException as error:  # any error is raised where the result is waited for
             done.set_exception(error)
 
     _threads[:] = [each for each in _threads if each.is_alive()]
@@ -36,5 +37,5 @@ def started(work: Callable[[], T], *, finishes: bool = False) -> Callable[..., T
 
 
 def is_unfinished() -> bool:
-    """Whether work is still to be broken off, which ends the process in order only by `os._exit`."""
+    """Whether work that would be abandoned is still running; the process then ends cleanly only by `os._exit`."""
     return any(thread.daemon and thread.is_alive() for thread in _threads)

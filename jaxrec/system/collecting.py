@@ -1,4 +1,4 @@
-"""Garbage collection at the start of a command: what is imported stays, so that looking through it finds nothing."""
+"""Garbage collection at the start of a command: imported objects stay alive, so scanning them would find nothing."""
 
 import gc
 
@@ -6,14 +6,14 @@ _paused = False
 
 
 def pause() -> None:
-    """Turns garbage collection off until `resume`; for a process of jaxrec's own."""
+    """Turns garbage collection off until `resume`. Only for jaxrec's own processes."""
     global _paused
     _paused = gc.isenabled()
     gc.disable()
 
 
 def resume() -> None:
-    """Turns it on again where `pause` turned it off; objects made until now are not looked through any more."""
+    """Turns garbage collection on again if `pause` turned it off; objects made so far are no longer scanned."""
     global _paused
     if _paused:
         gc.freeze()

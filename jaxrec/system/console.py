@@ -15,7 +15,7 @@ PAGE = '<pre style="font-family: monospace; line-height: 1.2; overflow-x: auto">
 JOINERS = "\u200c\u200d"  # in category Cf, but parts of words and emoji
 
 
-quiet = False  #: whether nothing is printed, as by all processes of a job but its first
+quiet = False  #: whether nothing is printed, as in all processes of a job but the first
 
 
 class _Console(Console):

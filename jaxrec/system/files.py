@@ -22,8 +22,8 @@ SMALL = 1 << 26  # maximum bytes of a file that is read at once
 CHECKSUM = "checksum"  # key of a JSON file's checksum of its other keys
 MARK = ".jaxrec-"  # prefix of temporary files
 ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
-BROKEN = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/(?!/)")  # what pathlib makes of an address
-#: what polars says of a disk that takes no more
+BROKEN = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/(?!/)")  # an address that went through pathlib
+#: how polars reports a disk that takes no more data
 FULL = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG})\)")
 DEVICES = "/dev", "/dev/fd"  # folders of devices, and of links to what a process has open
 SPECIAL = "*?[]{}\\"  # characters of paths that Orbax, or libraries below it, treat as patterns
@@ -34,17 +34,17 @@ def writing(path: str | Path) -> Iterator[None]:
     """Converts OSErrors in the block to a UserError that names the file, or one elsewhere that was needed for it."""
     try:
         yield
-    except BrokenPipeError:  # from printing meanwhile
+    except BrokenPipeError:  # from printing in the meantime
         raise
     except OSError as error:
         other = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
         if other and _is_elsewhere(other, path):
             raise UserError(
-                f"{other}: can't be opened ({error.strerror}), which is needed to write {path}: mend that, "
+                f"{other}: can't be opened ({error.strerror}), and it is needed to write {path}: mend that, "
                 "and run the same command again"
             ) from error
         raise _unwritten(path, error.strerror or error) from error
-    except Exception as error:  # of polars, which has errors of its own for a disk that takes no more
+    except Exception as error:  # polars has its own errors for a disk that takes no more data
         if not (full := FULL.search(str(error))):
             raise
         raise _unwritten(path, os.strerror(int(full[1]))) from error
@@ -94,7 +94,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Opens a pipe or a device to write; what this process has open, as /dev/stdout, goes on where it stands."""
+    """Opens a pipe or a device for writing. One the process has open, as /dev/stdout, continues where it stands."""
     if own := re.fullmatch(r"/dev/(?:stdout|stderr|fd/(\d+))", os.path.abspath(path)):
         sys.stdout.flush()
         number = {"stdout": 1, "stderr": 2}.get(path.name) or int(own[1])
@@ -103,7 +103,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _is_stream(path: Path) -> bool:
-    """Returns whether a path is a pipe or a device. Links may have been planted: only those in DEVICES are."""
+    """Returns whether a path is a pipe or a device. Links may have been planted, so only those in DEVICES count."""
     if path.is_symlink() or path.is_file():
         return os.path.dirname(os.path.abspath(path)) in DEVICES
     return path.exists() and not path.is_file() and not path.is_dir()
@@ -151,7 +151,7 @@ def parse_json(stream: io.RawIOBase | io.BufferedIOBase) -> Any:
     try:
         return json.loads(data)
     except RecursionError:
-        raise ValueError("lists or objects too deep within each other") from None
+        raise ValueError("lists or objects are nested too deeply") from None
 
 
 def open_regular(path: str | Path) -> io.FileIO:
@@ -168,11 +168,11 @@ def open_regular(path: str | Path) -> io.FileIO:
     raise UserError(f"{path}: {NO_FILE}")
 
 
-NO_FILE = "a pipe, a socket, a device or a folder, where a file is read: write the content to a file, and name that"
+NO_FILE = "a pipe, a socket, a device or a folder, not a file: write the content to a file, and name that"
 
 
 def is_address(name: object) -> bool:
-    """Returns whether a name is an address, as of an object store.
+    """Returns whether a name is an address, such as one of an object store.
 
     >>> is_address("s3://bucket/log.csv"), is_address("log.csv"), is_address("synthetic:users=20")
     (True, False, False)
@@ -193,13 +193,13 @@ def workdir_at(name: str | os.PathLike) -> Path | str:
     """Returns the address of a workdir as it is, and otherwise its absolute path.
 
     Raises:
-        UserError: if it was an address, of which pathlib has made something else.
+        UserError: if it was an address that pathlib has changed.
     """
     return str(name) if is_address(name) else local(name, "a workdir").absolute()
 
 
 def below(folder: Path | str, name: str) -> Path | str:
-    """Returns the place of a name in a folder, which may be an address.
+    """Returns the path, or address, of a name in a folder, which may be an address.
 
     >>> below("s3://bucket/runs/", "a")
     's3://bucket/runs/a'
@@ -212,16 +212,16 @@ def local(path: str | os.PathLike, what: str) -> Path:
 
     Args:
         path: the path.
-        what: lies there, for the message.
+        what: what lies there, for the message.
 
     Raises:
-        UserError: if it is an address, of which a folder named "s3:" would be made.
+        UserError: if it is an address, which would become a folder named "s3:".
     """
     text = _text(path)
     if is_address(text) or BROKEN.match(text):
         raise UserError(
             f"{text}: {what} lies on a disk of this machine, not in an object store: name a folder here"
-            + (", or give the address as text, which pathlib cuts" if BROKEN.match(text) else "")
+            + (", or give the address as text, since pathlib changes it" if BROKEN.match(text) else "")
         )
     return Path(path)
 
@@ -230,7 +230,7 @@ def _text(path: object) -> str:
     """Returns a path as text.
 
     Raises:
-        UserError: if it is none.
+        UserError: if it isn't a path.
     """
     if not isinstance(path, str | os.PathLike):
         raise UserError(f"a path is expected, and this is of type {type(path).__name__}: give text, or a pathlib.Path")
@@ -265,7 +265,7 @@ def read_checked(path: str | Path, cure: str) -> dict:
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}") from error
     except ValueError as error:
-        raise UserError(f"{path}: damaged: no JSON ({error}): {cure}") from None
+        raise UserError(f"{path}: damaged: not JSON ({error}): {cure}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: damaged: a {type(values).__name__}, not a dictionary: {cure}")
     known = values.pop(CHECKSUM, None)
@@ -290,7 +290,7 @@ def plain(folder: str | Path) -> Iterator[Path]:
     try:
         with tempfile.TemporaryDirectory(prefix="jaxrec-") as own:
             if _is_special(own):
-                raise UserError(f"{own}: no folder for temporary files: set TMPDIR to one without {SPECIAL}")
+                raise UserError(f"{own} can't be the folder for temporary files: set TMPDIR to one without {SPECIAL}")
             link = Path(own) / "folder"
             link.symlink_to(folder)
             yield link

@@ -1,4 +1,4 @@
-"""Work of libraries whose warnings tell a person nothing."""
+"""Silences library warnings that are of no use to the user."""
 
 import contextlib
 import threading
@@ -6,10 +6,11 @@ import warnings
 
 
 class _Hushed:
-    """Within it, in however many threads, nothing warns; after the last of them, warnings are filtered as before.
+    """Context in which nothing warns, in any number of threads; when the last one leaves, the filters are restored.
 
-    `warnings.catch_warnings` puts the whole process's filters back as it found them. Of two threads in one each, the
-    second finds those of the first, and leaves nothing to warn for good where it is the last to end.
+    `warnings.catch_warnings` alone would not do, as it saves and restores the filters of the whole process. Of two
+    threads that use one each, the second saves the filters that the first has set; if it leaves last, warnings stay off
+    for good.
     """
 
     def __init__(self):

@@ -15,12 +15,12 @@ from jaxrec.system.errors import UserError
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "az": "adlfs"}
 PACKAGES |= {"abfs": "adlfs", "abfss": "adlfs", "http": "aiohttp", "https": "aiohttp"}
 STAMPS = "ETag", "etag", "md5Hash", "blob_id", "oid", "LastModified", "last_modified", "updated", "mtime", "created"
-#: errors of the stores' packages that are no OSErrors
+#: errors of the stores' packages that aren't OSErrors
 OWN_ERRORS = {"botocore.exceptions": ("BotoCoreError", "ClientError"), "aiohttp": ("ClientError",)}
 OWN_ERRORS |= {"gcsfs.retry": ("HttpError",), "google.auth.exceptions": ("GoogleAuthError",)}
 OWN_ERRORS |= {"azure.core.exceptions": ("AzureError",), "httpx": ("HTTPError",), "httpx2": ("HTTPError",)}
 OWN_ERRORS |= {"huggingface_hub.errors": ("EntryNotFoundError",)}
-#: what the client of a hub raises, by name or by a class of these, for a path that lies in no repository
+#: what the client of a hub raises, itself or a subclass, for a path that lies in no repository
 STRANGE = ValueError, NotImplementedError
 
 
@@ -41,7 +41,7 @@ def opened(address: str) -> tuple[Any, str]:
         package = PACKAGES.get(kind, "the package of fsspec for it")
         raise UserError(f"{address}: reaching it needs {package} ({error}): pip install {package}") from None
     except ValueError as error:
-        if kind in PACKAGES:  # of Azure without an account
+        if kind in PACKAGES:  # such as by Azure, without an account
             raise _unreachable(address, error) from error
         raise UserError(
             f"{address}: no such store ({error}): name a folder or file, or s3://, gs:// or hf://"
@@ -51,25 +51,25 @@ def opened(address: str) -> tuple[Any, str]:
 
 
 def find(store: Any, path: str) -> dict[str, dict]:
-    """Returns {name: what the store tells} of the object at a path, or of all that lie below it."""
+    """Returns {name: metadata} of the object at a path, or of all objects below it."""
     found = store.find(path, detail=True)
-    return found if isinstance(found, dict) else {name: store.info(name) for name in found}  # as of a lone one at az://
+    return found if isinstance(found, dict) else {name: store.info(name) for name in found}  # a single one at az://
 
 
 def listed(store: Any, root: str) -> dict[str, dict]:
-    """Returns {name below the root: what the store tells} of all objects below it, as they are now."""
+    """Returns {name below the root: metadata} of all objects below the root, as they are now."""
     store.invalidate_cache()
     found = find(store, root)
     return {str(PurePosixPath(name).relative_to(root)): told for name, told in found.items() if name != root}
 
 
 def stamp(told: dict) -> list[str]:
-    """Returns what changes when an object does, of what the store tells of it."""
+    """Returns the parts of an object's metadata that change when the object does."""
     return [str(told.get("size")), *(str(told[key]) for key in STAMPS if key in told)]
 
 
 def get(store: Any, name: str, path: Path) -> None:
-    """Copies an object to a path, where the whole of it is then, or what was there before.
+    """Copies an object to a path atomically: on failure, the path still has what was there before.
 
     Raises:
         FileNotFoundError: if there is no such object.
@@ -84,10 +84,10 @@ def get(store: Any, name: str, path: Path) -> None:
 
 
 class Copy:
-    """A copy of objects in a folder, in which those that are new or have changed are fetched.
+    """A copy of objects in a folder, for which only new and changed objects are fetched.
 
     Attributes:
-        fetched: the names of those that were fetched.
+        fetched: the names of the objects that were fetched.
     """
 
     def __init__(self, store: Any, root: str, there: dict[str, dict], folder: Path, listing: Path):
@@ -95,9 +95,9 @@ class Copy:
         Args:
             store: fsspec's file system.
             root: path of the objects in it.
-            there: {name below the root: what the store tells}.
+            there: {name below the root: metadata}.
             folder: of the copy.
-            listing: the file that tells what was fetched earlier.
+            listing: the file that records what was fetched earlier.
         """
         self._store, self._root, self._there, self._folder, self._listing = store, root, there, folder, listing
         self._known, self.fetched = _read_listing(listing), []
@@ -107,7 +107,7 @@ class Copy:
 
         Raises:
             FileNotFoundError: if one is gone.
-            OSError: or another of `errors`, if the store can't be reached.
+            OSError, or another of `errors`: if the store can't be reached.
         """
         for name in names:
             now = stamp(self._there[name])
@@ -118,7 +118,7 @@ class Copy:
         files.write_json(self._listing, self._known)
 
     def keep(self, names: Iterable[str]) -> None:
-        """Removes what was fetched earlier, but for these."""
+        """Removes what was fetched earlier, except these."""
         for name in self._known.keys() - set(names):
             (self._folder / name).unlink(missing_ok=True)
             del self._known[name]
@@ -142,13 +142,13 @@ def reaching(address: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise UserError(f"{address}: no such file or folder: check the address, and that you may list it") from None
-    except (*errors(), json.JSONDecodeError) as error:  # the latter where a page answers for a store
+    except (*errors(), json.JSONDecodeError) as error:  # the latter if a web page answers instead of the store
         raise _unreachable(address, error) from error
 
 
 @contextlib.contextmanager
 def resolving(address: str) -> Iterator[None]:
-    """As `reaching`, for the first look at an address, which may be none of its store."""
+    """As `reaching`, for the first access to an address, which may not be a valid one of its store."""
     try:
         with reaching(address):
             yield
@@ -159,10 +159,10 @@ def resolving(address: str) -> Iterator[None]:
 
 
 def exists(store: Any, path: str) -> bool:
-    """Whether anything is at a path; nothing is where a store has no places, as above a hub's repositories."""
+    """Whether anything is at a path; False for paths that a store can't have, such as above a hub's repositories."""
     try:
         return store.exists(path)
-    except json.JSONDecodeError:  # a ValueError too, of a page that answers for the store
+    except json.JSONDecodeError:  # also a ValueError, from a web page that answers instead of the store
         raise
     except STRANGE:
         return False
@@ -173,16 +173,16 @@ def _unreachable(address, error):
 
 
 def said(error: BaseException) -> str:
-    """Returns an error in at most one line."""
-    told = getattr(error, "server_message", None) or str(error)  # a hub says more than its client
+    """Returns the text of an error, in at most one line."""
+    told = getattr(error, "server_message", None) or str(error)  # a hub's own message says more than its client's
     return told.strip().partition("\n")[0][:200] or type(error).__name__
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """Returns the classes of the errors that stores raise, as far as their packages are imported."""
+    """Returns the classes of errors that stores raise, from those of their packages that are imported."""
     found: list[type[Exception]] = [OSError]
     for module, names in OWN_ERRORS.items():
-        there = vars(sys.modules[module]) if module in sys.modules else {}  # not each version has all
+        there = vars(sys.modules[module]) if module in sys.modules else {}  # not every version has all of them
         found += [there[name] for name in names if name in there]
     return tuple(found)
 

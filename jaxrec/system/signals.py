@@ -45,7 +45,8 @@ class Signals:
     def __enter__(self):
         is_main = threading.current_thread() is threading.main_thread()
         before = {s: signal.signal(s, self._note) for s in ASKING} if is_main else {}
-        self._before = {s: signal.SIG_DFL if handler is None else handler for s, handler in before.items()}  # as of C
+        # None: a handler that C code has set, which can't be set from Python
+        self._before = {s: signal.SIG_DFL if handler is None else handler for s, handler in before.items()}
         return self
 
     def __exit__(self, *exception):

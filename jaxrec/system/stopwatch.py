@@ -1,4 +1,4 @@
-"""Where the time of a start went, in one line."""
+"""Reports in one line how long the parts of a start took."""
 
 import time
 
@@ -26,6 +26,6 @@ class Stopwatch:
         self.laps[part], self._last = now - self._last, now
 
     def said(self, until: str) -> str:
-        """Returns the seconds until something, and those of each part."""
+        """Returns a line with the total seconds, up to what `until` names, and those of each part."""
         parts = ", ".join(f"{part} {seconds:.1f}" for part, seconds in self.laps.items())
         return f"{self._last - self._began:.1f} s to {until}: {parts}"

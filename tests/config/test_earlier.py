@@ -1,4 +1,4 @@
-"""Configurations of earlier versions are read, with one warning; what is renamed means what it meant."""
+"""Configurations of earlier versions are read, with one warning; renamed keys keep their meaning."""
 
 import copy
 import logging
@@ -65,9 +65,9 @@ def test_a_key_that_is_gone_is_read_where_it_changes_nothing(key, caplog):
     for nothing in (earlier.REMOVED[key], 0):
         assert parsing.from_dict(with_key(nothing)) == parsing.from_dict(copy.deepcopy(OLD))
     for read in (parsing.from_dict, parsing.from_stored):
-        with pytest.raises(UserError, match=f"config.{key} is gone.*leave it out"):
+        with pytest.raises(UserError, match=f"config.{key} was removed.*leave it out"):
             read(with_key(0.1))
-    with pytest.raises(UserError, match=f"config.{key} is gone"):
+    with pytest.raises(UserError, match=f"config.{key} was removed"):
         parsing.from_dict(recipes.read("default", {key: "0.1"}).values)
 
 

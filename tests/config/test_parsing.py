@@ -1,4 +1,4 @@
-"""A configuration: every mistake is named with its key and a cure."""
+"""Every mistake in a configuration is reported with its key and a cure."""
 
 import copy
 
@@ -88,14 +88,14 @@ def test_an_integer_may_stand_for_a_number_and_for_a_name():
             "is for bert4rec, hstu and sasrec: leave it out for gru4",
         ),
         ("overlap", 3, "config.overlap is for config.history=windows"),
-        ("overlap", 10, "config.overlap is 10 of windows of 10 items: set it below config.length"),
+        ("overlap", 10, "config.overlap is 10, and a window has 10 items: set it below config.length"),
         ("row", 9, "config.row 9 is shorter than config.length 10"),
-        ("patience", -1, "must not be negative"),
-        ("seed", 2**32, "must be below 2^32"),
-        ("row", -1, "must not be negative"),
-        ("rows_at_once", -1, "must not be negative"),
+        ("patience", -1, "must be at least 0"),
+        ("seed", 2**32, "must be at least 0 and below 2^32"),
+        ("row", -1, "must be at least 0"),
+        ("rows_at_once", -1, "must be at least 0"),
         ("eval_every", float("inf"), "above 0 and finite"),
-        ("optim.clip", -1.0, "must not be negative"),
+        ("optim.clip", -1.0, "must be at least 0"),
         ("optim.b2", 1.0, "config.optim.b2 is 1.0: it must be at least 0 and below 1"),
         ("optim", ADAGRAD | {"weight_decay": 0.1}, "config.optim.weight_decay is for adam and adamw: leave it 0"),
         ("optim.decayed", "matrices", "config.optim.decayed is for config.optim.weight_decay"),
@@ -106,7 +106,7 @@ def test_an_integer_may_stand_for_a_number_and_for_a_name():
         ),
         ("optim.ema", 1.0, "below 1"),
         ("optim.plateau", 3, "config.optim.plateau is for config.optim.schedule=plateau"),
-        ("optim.schedule", "plateau", "set config.optim.plateau, evaluations without"),
+        ("optim.schedule", "plateau", "set config.optim.plateau, the number of evaluations without"),
         ("optim", GOOD["optim"] | {"ema": 0.9, "sparse": True}, "config.optim.ema averages all of them: leave one out"),
         ("loss.negatives", 0, "at least 1 for bce"),
         (
@@ -124,7 +124,7 @@ def test_an_integer_may_stand_for_a_number_and_for_a_name():
         ("loss.sampling", "in-batch", "config.loss.negatives must be 0 for loss.sampling=in-batch"),
         ("loss", {"name": "softmax", "negatives": 0, "share": "batch"}, "config.loss.share is for bce, bpr, bpr-max, "),
         ("loss", {"name": "gbce", "negatives": 9, "t": 1.5}, "config.loss.gbce_t is 1.5: it must be from 0"),
-        ("loss", {"name": "bpr-max", "negatives": 9, "bpreg": -1}, "config.loss.bpreg is -1.0: it must not be neg"),
+        ("loss", {"name": "bpr-max", "negatives": 9, "bpreg": -1}, "config.loss.bpreg is -1.0: it must be at least 0"),
         ("loss", {"name": "gbce", "negatives": 9, "sampling": "popularity"}, "gbce is calibrated for uniform"),
         ("loss", {"name": "sampled-softmax", "negatives": 9, "logq": 1}, "set config.loss.sampling=uniform"),
         (
@@ -148,7 +148,7 @@ def test_an_integer_may_stand_for_a_number_and_for_a_name():
         (
             "stream",
             "session-parallel",
-            "sasrec carries no state from step to step, as gru4rec does; set",
+            "sasrec carries no state from step to step (gru4rec does): set",
         ),
         (
             "model",
@@ -161,15 +161,15 @@ def test_an_integer_may_stand_for_a_number_and_for_a_name():
         ("optim.eps", 0.0, "config.optim.eps is 0.0: it must be above 0 and finite"),
         ("optim.eps", 1e-60, "config.optim.eps is 1e-60: as a float32 it is 0.0"),
         ("optim.learning_rate", 1e39, "config.optim.learning_rate is 1e+39: as a float32 it is inf"),
-        ("optim.clip", float("inf"), "config.optim.clip is inf: it must not be negative, and finite"),
+        ("optim.clip", float("inf"), "config.optim.clip is inf: it must be at least 0 and finite"),
         ("optim.clip", 1e-300, "config.optim.clip is 1e-300: as a float32 it is 0.0"),
         ("loss.alpha", 1e300, "config.loss.alpha is 1e+300: as a float32 it is inf"),
         ("loss.negatives", 10**10, "config.loss.negatives is 10000000000: at most 2,147,483,647"),
-        ("num_future_targets", 10**6, "config.num_future_targets is 1000000, of histories of"),
+        ("num_future_targets", 10**6, "config.num_future_targets is 1000000, and a history has"),
         (
             "model",
             GOOD["model"] | {"name": "caser", "layers": 1, "window": 10**6},
-            "config.model.window is 1000000, of histories of",
+            "config.model.window is 1000000, and a history has",
         ),
         ("optim.weight_decay", float("nan"), "config.optim.weight_decay is nan"),
         ("model.dropout", 0.9999999999, "config.model.dropout is 0.9999999999: as a float32 it is 1"),
@@ -238,12 +238,12 @@ def test_the_next_few_items_are_asked_of_packed_histories_alone():
 def test_an_answer_of_a_cloze_takes_a_slot():
     cloze = {"objective": "cloze", "model": GOOD["model"] | {"name": "bert4rec", "norm": "post"}}
     assert configs.from_dict(changed("length", 2) | cloze).length == 2
-    with pytest.raises(UserError, match=r"config\.length is 1: an answer of bert4rec takes a slot"):
+    with pytest.raises(UserError, match=r"config\.length is 1: a prediction of bert4rec takes a slot"):
         configs.from_dict(changed("length", 1) | cloze)
 
 
 def test_row_sparse_updates_are_refused_where_every_row_moves():
-    """By decay, or by a loss that asks all of them."""
+    """By weight decay, or by a loss over all items."""
     sparse = changed("optim.sparse", True)
     configs.from_dict(sparse)
     with pytest.raises(UserError, match="adamw decays all of them: take adam or adagrad"):
@@ -277,12 +277,12 @@ def test_what_users_have_is_not_left_out_of_a_loss_where_the_host_holds_the_log(
 
 
 def test_a_metric_is_refused_where_nothing_validates():
-    with pytest.raises(UserError, match=r"select_by is mrr@20, and with config\.valid_fraction=0 nothing validates"):
+    with pytest.raises(UserError, match=r"select_by is mrr@20, and with config\.valid_fraction=0 there is no"):
         configs.from_dict(GOOD | {"split": "sessions", "valid_fraction": 0, "select_by": "mrr@20"})
 
 
 def test_what_was_stored_before_a_key_has_what_was_done_then():
-    """Trainings chose by NDCG@10 whatever the split, and corrected in-batch negatives by counts of events."""
+    """Earlier trainings selected by NDCG@10 with every split, and corrected in-batch negatives by counts of events."""
     in_batch = {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "share": "batch", "logq": 1.0}
     assert configs.from_stored(GOOD | {"split": "sessions"}).select_by == "ndcg@10"
     assert configs.from_stored(GOOD | {"split": "sessions", "valid_fraction": 0.0}).select_by == ""

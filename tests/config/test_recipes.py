@@ -1,4 +1,4 @@
-"""Configurations by name or file: whole as shipped, named where they are broken."""
+"""Configurations by name or file: shipped ones are complete, and errors name the file."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every key is told with its values, default and meaning, and what is told is what a configuration takes."""
+"""Every key is listed with its values, default and meaning, and the list matches what a configuration accepts."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ def test_every_key_of_a_shipped_configuration_is_listed(path):
     values = parsing.flatten(recipes.read(str(path), {}).values)
     model, loss = values["model.name"], values["loss.name"]
     listed = {key.name for key in KEYS if not key.of or {model, loss} & {*key.of}}
-    assert values.keys() - listed <= {"loss.negatives"}  # which may be 0 for a loss without any
+    assert values.keys() - listed <= {"loss.negatives"}  # may be 0 for a loss without negatives
 
 
 @pytest.mark.parametrize("kind", ["model", "loss"])

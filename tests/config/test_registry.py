@@ -1,4 +1,4 @@
-"""Entries are found by name, by import path, and once they are registered; what is none is said to be none."""
+"""Entries are found by name, by import path, and once registered; anything else is refused."""
 
 import dataclasses
 import sys
@@ -27,7 +27,7 @@ def test_one_that_is_registered_is_found_and_listed(monkeypatch):
         registry.find("loss", "mine")
     with pytest.raises(UserError, match="jaxrec has a model 'sasrec' of its own"):
         registry.register(registry.find("model", "sasrec"))
-    with pytest.raises(UserError, match="is no entry"):
+    with pytest.raises(UserError, match="is not an entry"):
         registry.register("mine")
 
 

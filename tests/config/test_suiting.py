@@ -1,4 +1,4 @@
-"""A recipe with another model: what suits that one comes with it, and what is given stays."""
+"""A recipe with another model: the keys that suit it are set, and given keys stay."""
 
 import pytest
 

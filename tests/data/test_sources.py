@@ -43,7 +43,7 @@ def test_paths_of_any_sort_are_found_or_said(root, monkeypatch):
         assert sources.missing(name)
     os.mkfifo(root / "pipe")
     for name in ("pipe", str(root / "pipe"), "/dev/null"):
-        with pytest.raises(UserError, match="a pipe, a socket, a device or a folder, where a file is read"):
+        with pytest.raises(UserError, match="a pipe, a socket, a device or a folder, not a file"):
             load(name)
     monkeypatch.setenv("JAXREC_CACHE", "~nobody-of-this-name/c")
     assert sources.cache().name == "c"

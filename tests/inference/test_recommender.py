@@ -285,7 +285,7 @@ def test_one_text_is_no_history(recommender):
 def test_a_table_is_no_history(recommender):
     frame = pl.DataFrame({"item": ["tt001"]})
     for table in (frame, frame.to_pandas(), frame.to_arrow()):
-        with pytest.raises(UserError, match="history is a table, of which one column is ids: give that, as frame"):
+        with pytest.raises(UserError, match="history is a table: give its column of ids, as frame"):
             recommender.recommend(table)
 
 

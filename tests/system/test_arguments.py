@@ -1,4 +1,4 @@
-"""Arguments from Python: dates by any of their types are one moment, and ids in any of theirs one id."""
+"""Arguments from Python: a date of any type is the same moment, and an id of any type the same id."""
 
 import datetime
 

@@ -1,4 +1,4 @@
-"""Work that is started is waited for only where its result is asked for."""
+"""Started work is waited for only when its result is requested."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Garbage is collected after a start as it was before."""
+"""Garbage collection works after a start as before."""
 
 import gc
 
@@ -18,7 +18,7 @@ def test_collection_is_as_it_was_and_leaves_out_what_was_made_meanwhile(enabled)
         collecting.resume()
         assert gc.isenabled() == enabled and (gc.get_freeze_count() >= frozen + len(made)) == enabled
         gc.disable()
-        collecting.resume()  # what it didn't turn off stays off
+        collecting.resume()  # it stays off if it was off before
         assert not gc.isenabled()
     finally:
         gc.enable()

@@ -1,4 +1,4 @@
-"""Printed text: nothing is styled, obeyed or hidden; every text can be encoded and is bounded."""
+"""Printed text: nothing in it is styled, obeyed or hidden, it can be encoded, and its length is bounded."""
 
 import io
 import unicodedata

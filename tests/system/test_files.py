@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files are either complete or absent."""
 
 import io
 import os
@@ -56,11 +56,11 @@ def test_what_a_disk_refuses_is_a_message(tmp_path):
 
 
 def test_what_cannot_be_read_while_a_file_is_written_is_no_full_disk(tmp_path):
-    said = r"/b: can't be opened \(No such file .*, which is needed to write .*/c/a: mend"
+    said = r"/b: can't be opened \(No such file .*, and it is needed to write .*/c/a: mend"
     with pytest.raises(UserError, match=said), replacing(tmp_path / "c" / "a"):
         (tmp_path / "b").read_text()
     (tmp_path / "d").touch()
-    for other in ("d/e", "d/e/f"):  # in, or below, what is no folder
+    for other in ("d/e", "d/e/f"):  # in, or below, something that isn't a folder
         with pytest.raises(UserError, match=rf"/{other}: can't be written"), replacing(tmp_path / other):
             pass
 

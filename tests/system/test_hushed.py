@@ -1,4 +1,4 @@
-"""Warnings are as they were, however many threads hushed them."""
+"""The warning filters are restored, however many threads silenced warnings."""
 
 import threading
 import warnings
@@ -34,7 +34,7 @@ def test_whoever_ends_last_leaves_the_filters_as_they_were():
 
 
 def test_figures_saved_side_by_side_leave_warnings_alone(tmp_path):
-    save_figure(new_figure(1, 1), tmp_path / "any.png")  # what is imported filters some
+    save_figure(new_figure(1, 1), tmp_path / "any.png")  # imports add filters
     before, first_is_in, second_is_in, first_is_out = warnings.filters[:], *(threading.Event() for _ in range(3))
 
     class First:

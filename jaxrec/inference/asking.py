@@ -1,4 +1,4 @@
-"""Whose histories a command answers: of a whole log, or as an evaluation gives them."""
+"""Selects the histories that a command answers: those of a whole log, or those that an evaluation shows the model."""
 
 import numpy as np
 
@@ -14,14 +14,16 @@ from jaxrec.training.workdirs.fetching import here
 
 
 def histories(recommender: Recommender, dataset: str | None, part: str | None) -> Interactions:
-    """The users of a training with their histories.
+    """Returns the users of a training's data with the histories to answer.
 
     Args:
-        dataset: where the data are; where they were if None.
-        part: "test" or "valid": those who are asked there, with what the question gives; None: all users, with all.
+        recommender: the Recommender of the training.
+        dataset: where the data are; None: where they were during training.
+        part: "test" or "valid": the users evaluated there, each with the history that the evaluation shows the model;
+            None: all users with their whole histories.
 
     Raises:
-        UserError: the questions of the training's split are not one a user, or it is a split of other data.
+        UserError: the training's split asks more than one question per user, or `dataset` holds other data.
     """
     log = recommender.log(dataset)
     if part is None:
@@ -33,12 +35,12 @@ def histories(recommender: Recommender, dataset: str | None, part: str | None) -
     questions = questions_of(split, part)
     if not splits.one_a_user(questions):
         asks = "for all items of a basket" if split.together else "after every event of a session"
-        raise UserError(f"--split {part}: this training's split asks {asks}: leave it out")
+        raise UserError(f"--split {part}: this training's split asks {asks}: leave --split out")
     return given(split.interactions, questions)
 
 
 def given(interactions: Interactions, questions: splits.Questions) -> Interactions:
-    """The users who are asked, each with the history that the question gives: items, and what is known of their events.
+    """Returns the users of these questions, each with the history given by the question, and all data of its events.
 
     >>> from jaxrec.data.interactions import from_sequences
     >>> log = from_sequences([[7, 8, 9, 10], [8, 9]])
@@ -64,7 +66,7 @@ def given(interactions: Interactions, questions: splits.Questions) -> Interactio
 
 
 def _sessions(sessions, at, ends):
-    """The sessions of histories of these events of a log, which end at these places; None where it has none."""
+    """Returns the sessions of histories made of a log's events `at`, cut at `ends`; None if the log has no sessions."""
     if sessions is None:
         return None
     number = np.searchsorted(sessions.offsets, at, side="right") - 1

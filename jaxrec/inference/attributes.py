@@ -1,4 +1,4 @@
-"""Attributes of items, indexed from values to items, for the filters of a request."""
+"""Indexes the attributes of items by value, for the `where` filters of requests."""
 
 import math
 import re
@@ -14,9 +14,9 @@ from jaxrec.system import arguments
 from jaxrec.system.console import printable
 from jaxrec.system.errors import UserError
 
-SHOWN = 30  # values that an error lists
-CHARACTERS, LONG = 60, 10_000  # of a value in an error, and of the whole
-SPARSE = 64  # fewer items than this share are sorted
+SHOWN = 30  # maximum number of values that an error lists
+CHARACTERS, LONG = 60, 10_000  # maximum length of a value in an error, and of the whole error
+SPARSE = 64  # fewer than 1/SPARSE of all items are sorted; more are marked in an array
 BOUNDS = ("below", "above", "at_least", "at_most")
 INTEGER, NUMBER, DATE, BOOLEAN, TEXT = "integers", "numbers", "dates", "true or false", "text"
 
@@ -25,12 +25,12 @@ class Attribute(NamedTuple):
     """The values of one column, and the items that have them."""
 
     kind: str  #: INTEGER, NUMBER, DATE, BOOLEAN or TEXT
-    values: np.ndarray  #: [places] ascending: int64, float64, microseconds since 1970; empty for texts
-    places: dict  #: text -> its place, in their order; empty for other kinds
+    values: np.ndarray  #: [places] ascending: int64, float64, or microseconds since 1970; empty for text
+    places: dict  #: text -> its place, ordered by place; empty for other kinds
     offsets: np.ndarray  #: [places + 1]
-    items: np.ndarray  #: [N] int32, numbers of items: those of place p are items[offsets[p]:offsets[p + 1]], ascending
-    total: int  #: V
-    dated: bool = False  #: whether DATE values are days
+    items: np.ndarray  #: [N] int32 item numbers; those of place p are items[offsets[p]:offsets[p + 1]], ascending
+    total: int  #: V, the number of items
+    dated: bool = False  #: whether DATE values are whole days
 
 
 class Attributes:
@@ -39,12 +39,12 @@ class Attributes:
     def __init__(self, about: pl.DataFrame | None):
         """
         Args:
-            about: a frame of V rows with a column per attribute; or None.
+            about: a frame of V rows with a column per attribute, or None.
         """
         self._about, self._indexed = about, {}
 
     def pools(self, where: Mapping, which: str = "") -> list[np.ndarray]:
-        """The numbers of the items that match each condition, ascending: a list of [n] int32.
+        """Returns the numbers of the items that match each condition, ascending: a list of [n] int32.
 
         Args:
             where: {attribute: wanted}, as in `items_with`.
@@ -55,7 +55,7 @@ class Attributes:
         """
         try:
             if not isinstance(where, Mapping):
-                raise UserError(f"a dictionary is expected, as {{'year': 1994}}, and this is {_shown(where)}")
+                raise UserError(f"should be a dictionary, such as {{'year': 1994}}, and is {_shown(where)}")
             return [items_with(self._index(name), name, wanted) for name, wanted in where.items()]
         except UserError as error:
             raise UserError(f"{which}where: {printable(str(error), LONG)}") from None
@@ -71,12 +71,12 @@ class Attributes:
 
 
 def index(column: pl.Series, name: str = "") -> Attribute:
-    """The Attribute of a column of the catalogue. Texts "A|B" and lists have several values.
+    """Returns the Attribute of a column of the catalogue. Text such as "A|B" and lists have several values.
 
-    Null, NaN, infinity and empty text are no values.
+    Null, NaN, infinity and empty text don't count as values.
 
     Raises:
-        UserError: the values can't be compared, as with structs.
+        UserError: the values can't be compared, such as structs.
     """
     values = column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column
     values = values.str.split("|") if values.dtype == pl.String else values
@@ -97,15 +97,15 @@ def index(column: pl.Series, name: str = "") -> Attribute:
 
 
 def items_with(attribute: Attribute, name: str, wanted: Any) -> np.ndarray:
-    """The numbers of the items that match, ascending. [N] int32
+    """Returns the numbers of the items that match, ascending. [N] int32
 
     Args:
-        attribute: Attribute.
-        name: of the attribute, for messages.
-        wanted: a value; a list of values, of which one must match; or bounds, such as {"at_least": 10, "below": 50}.
+        attribute: the Attribute.
+        name: its name, for messages.
+        wanted: a value; a list of values, any of which may match; or bounds, such as {"at_least": 10, "below": 50}.
 
     Raises:
-        UserError: no item has such a value, and the message lists the existing ones; it has another type; a bound is
+        UserError: no item has such a value (the message lists the existing ones), it has the wrong type, or a bound is
             invalid.
     """
     if isinstance(wanted, Mapping):
@@ -117,7 +117,7 @@ def items_with(attribute: Attribute, name: str, wanted: Any) -> np.ndarray:
 
 
 def _plain(values: pl.Series, name: str) -> tuple[str, pl.Series]:
-    """(the kind of these values, they as what is compared)."""
+    """Returns the kind of these values, and the values in the form in which they are compared."""
     dtype = values.dtype
     if dtype == pl.Null:
         return TEXT, values.cast(pl.String)
@@ -127,7 +127,7 @@ def _plain(values: pl.Series, name: str) -> tuple[str, pl.Series]:
         small = values.cast(pl.Int64, strict=False)
         return (INTEGER, small) if small.null_count() == values.null_count() else (TEXT, values.cast(pl.String))
     if dtype.is_numeric():
-        # a float32 of 49.9 is found as 49.9
+        # by way of text, so that the float32 49.9 equals 49.9
         floats = (values.cast(pl.String) if dtype == pl.Float32 else values).cast(pl.Float64)
         return NUMBER, floats.set(~floats.is_finite().fill_null(False), None)
     if dtype == pl.Boolean:
@@ -140,7 +140,7 @@ def _plain(values: pl.Series, name: str) -> tuple[str, pl.Series]:
 
 
 def _having(attribute: Attribute, name: str, value: Any) -> np.ndarray:
-    """The items that have this value."""
+    """Returns the items that have this value."""
     value = value.item() if isinstance(value, np.generic) else value
     if attribute.kind == TEXT:
         place = attribute.places.get(_as_text(value, attribute, name))
@@ -155,10 +155,10 @@ def _having(attribute: Attribute, name: str, value: Any) -> np.ndarray:
 
 
 def _between(attribute: Attribute, name: str, bounds: Mapping) -> np.ndarray:
-    """The items that have a value within all of these bounds."""
+    """Returns the items that have a value within all of these bounds."""
     if not bounds or not all(bound in BOUNDS for bound in bounds):
         found = ", ".join(map(_shown, bounds)) or "none of them"
-        raise UserError(f"{name} is bounded by {', '.join(BOUNDS)}, and this has {found}")
+        raise UserError(f"{name}: the bounds are {', '.join(BOUNDS)}, and this has {found}")
     if attribute.kind in (TEXT, BOOLEAN):
         raise UserError(f"{name} is {attribute.kind}, and bounds are for numbers and dates: {_there(attribute)}")
     first, last = 0, len(attribute.values)
@@ -173,10 +173,10 @@ def _between(attribute: Attribute, name: str, bounds: Mapping) -> np.ndarray:
 
 
 def _place(attribute: Attribute, bound: str, number: float) -> int:
-    """The place of the first value that is at least the number; or above it, for `above` and `at_most`."""
+    """Returns the place of the first value >= the number, or > the number for `above` and `at_most`."""
     past = bound in ("above", "at_most")
     if attribute.kind != NUMBER and isinstance(number, float) and math.isfinite(number):
-        number = math.floor(number) if past else math.ceil(number)  # exact, as floats beyond 2^53 are not
+        number = math.floor(number) if past else math.ceil(number)  # as floats, integers beyond 2^53 would be inexact
     if not _fits(number, attribute):
         return len(attribute.values) if number > 0 else 0
     return int(np.searchsorted(attribute.values, number, "right" if past else "left"))
@@ -190,9 +190,9 @@ def _fits(number: float, attribute: Attribute) -> bool:
 
 
 def _comparable(value: Any, attribute: Attribute, name: str) -> float:
-    """A value as the number that stands for it in this attribute.
+    """Returns the number that stands for a value in this attribute.
 
-    A text stands for a number, or for true or false, where it is that as it is printed: "1994", but not "01994".
+    Text stands for a number only in its printed form ("1994", but not "01994"), and for true or false in any case.
     """
     number = None
     if attribute.kind == BOOLEAN:
@@ -211,7 +211,7 @@ def _comparable(value: Any, attribute: Attribute, name: str) -> float:
 
 
 def _number(text: str, kind: str) -> float | None:
-    """The number that is written so, None where it is none."""
+    """Parses a number in its printed form; returns None if the text is not one."""
     if re.fullmatch(r"0|-?[1-9]\d{0,30}", text, re.ASCII):
         return int(text)
     decimal = kind == NUMBER and re.fullmatch(r"-?(0|[1-9]\d{0,30})\.\d{1,30}", text, re.ASCII)
@@ -219,7 +219,7 @@ def _number(text: str, kind: str) -> float | None:
 
 
 def _as_text(value: Any, attribute: Attribute, name: str) -> str:
-    """A value as the text that stands for it: an integer as it is printed."""
+    """Returns the text that stands for a value; an integer stands for its printed form."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if abs(value) < 1 << 100 else ""
     if not isinstance(value, str):
@@ -228,7 +228,7 @@ def _as_text(value: Any, attribute: Attribute, name: str) -> str:
 
 
 def common(pools: list[np.ndarray], total: int) -> np.ndarray:
-    """The items that are in every pool, ascending. [[n] int32, ...], each item once -> [N] int32"""
+    """Returns the items that are in every pool, ascending. [[n] int32, ...] without repeats -> [N] int32"""
     if min(map(len, pools)) * SPARSE < total:
         return reduce(partial(np.intersect1d, assume_unique=True), sorted(pools, key=len))
     times = np.zeros(total + 1, np.int32)  # faster than sorting many
@@ -238,7 +238,7 @@ def common(pools: list[np.ndarray], total: int) -> np.ndarray:
 
 
 def _distinct(attribute: Attribute, items: np.ndarray) -> np.ndarray:
-    """These items, each once, ascending."""
+    """Returns these items once each, ascending."""
     if len(items) * SPARSE < attribute.total:
         return np.unique(items)
     there = np.zeros(attribute.total + 1, bool)
@@ -247,7 +247,7 @@ def _distinct(attribute: Attribute, items: np.ndarray) -> np.ndarray:
 
 
 def _there(attribute: Attribute) -> str:
-    """The values that there are, as far as a message has room."""
+    """Describes the existing values, as many as fit in a message."""
     total = len(attribute.offsets) - 1
     if attribute.kind != TEXT and total > SHOWN:
         return f"they go from {_said(attribute, attribute.values[0])} to {_said(attribute, attribute.values[-1])}"
@@ -256,7 +256,7 @@ def _there(attribute: Attribute) -> str:
 
 
 def _said(attribute: Attribute, value: Any) -> str:
-    """A value as a person would give it."""
+    """Formats a value as a person would write it."""
     if attribute.kind == BOOLEAN:
         return "true" if value else "false"
     if attribute.kind == DATE:

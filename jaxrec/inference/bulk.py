@@ -1,8 +1,8 @@
-"""Answers for all users of a log: a stream of frames in bounded memory, whatever the number of users.
+"""Answers for all users of a log, as a stream of frames: memory is bounded, whatever the number of users.
 
-Users are taken in blocks, and within a block in the order of the lengths of their histories: so few programs serve all,
-and the slots of a batch are nearly full. Batches are dealt out to all devices of the process; what is in a
-batch does not depend on how many there are, so the answers don't either.
+Users are processed in blocks, and sorted by history length within a block, so that few programs are compiled and
+batches have little padding. Batches are dealt out to all devices of the process. The contents of a batch don't depend
+on the number of devices, so neither do the answers.
 """
 
 import warnings
@@ -33,26 +33,26 @@ from jaxrec.kernels import best, placement, processes
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
-BLOCK = 1 << 15  # users whose answers make one frame
-BATCH = 256  # histories that a device answers at once, where they are short
-BATCH_SLOTS = 1 << 14  # slots of them all: of the longest histories, fewer are answered at once, as caches are full
-SEEN_SLOTS = 1 << 24  # slots of the items that they have had
-REPEATING = 4096  # events of a history from which on its repeated items are looked for
+BLOCK = 1 << 15  # users per block; the answers of a block make one frame
+BATCH = 256  # maximum number of histories that a device answers at once
+BATCH_SLOTS = 1 << 14  # maximum slots of a batch, so that long histories still fit in caches
+SEEN_SLOTS = 1 << 24  # maximum slots for the items of a batch's users
+REPEATING = 4096  # repeated items are removed if the longest history of a batch has more events
 
 
 class Bulk:
-    """The users of a log, asked of one model.
+    """Answers of one model for the users of a log.
 
     Args:
-        engine: of the model.
-        catalogue: its own.
-        log: whose users are meant; its items are known by their external ids.
-        vectors: [users of the log] the row of each user's vector in the model; -1 for who has none.
-        now: when the next items are asked for, as in a Query.
-        zone: of the training's `context_zone`.
-        types: the names of the types of events that the model knows, by their numbers from 1.
-        topics: of the catalogue's items, as of `topics.values`.
-        columns: of users, that the model is shown.
+        engine: the model's Engine.
+        catalogue: the model's Catalogue.
+        log: the log of the users; its items are matched by external id.
+        vectors: [users of the log] the row of each user's vector in the model; -1 for users without one.
+        now: when the next items are requested, as in a Query.
+        zone: the training's `context_zone`.
+        types: the names of the event types that the model knows, in the order of their numbers from 1.
+        topics: topics of the catalogue's items, as returned by `topics.values`.
+        columns: the user columns that the model uses.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Bulk:
         self._numbers = numbers_in(catalogue, log)
         if len(log.items) and not self._numbers.any() and not engine.model.starts:
             theirs, own = some(log.catalogue.ids[:3].tolist()), some(catalogue.ids[:3].tolist())
-            said = f"{log.name}: none of its items is known to the model: it has {theirs}, and the training {own}"
+            said = f"{log.name}: the model knows none of its items: the log has {theirs}, and the training {own}"
             warnings.warn(f"{said}: give a log with the ids of the training", stacklevel=2)
         self._context, self._told = None, is_asked(engine.kinds) | is_steady(engine.kinds)
         if engine.kinds:
@@ -86,16 +86,16 @@ class Bulk:
     def recommend(
         self, users: np.ndarray, k: int, exclude_seen: bool, together: bool = False
     ) -> Iterator[pl.DataFrame]:
-        """The best next items of these users, numbers of the log, in their order.
+        """Yields the best next items of these users, given by their numbers in the log, in this order.
 
         Args:
-            k: items a user, at most as many as the catalogue has.
+            k: items per user, at most the number of items in the catalogue.
             exclude_seen: leave out the items of the history.
-            together: whether all processes of the job ask: each answers some batches, and all have all answers.
+            together: whether all processes of the job call this: each computes some batches, and all get all answers.
 
         Yields:
-            Frames of the columns user, rank (from 1), item and score. Of a user without one known item these are the
-            most popular items, and the scores their shares of training; unless the model answers by their columns.
+            Frames with the columns user, rank (from 1), item and score. Users without a known item get the most popular
+            items, scored by their shares of the training data, unless the model can answer from the users' columns.
         """
         own = self._engine.model, self._engine.objective
         program = partial(_best, *own, k=k, items=self._engine.items, exclude=exclude_seen)
@@ -109,7 +109,7 @@ class Bulk:
             yield self._frame(here, *found)
 
     def hidden(self, users: np.ndarray) -> Iterator[pl.DataFrame]:
-        """Frames of the columns id and vector, [D] float32 after the whole history, of these users in their order.
+        """Yields frames with the columns id and vector, [D] float32 after the whole history, of these users in order.
 
         Users without a known item are left out.
         """
@@ -120,17 +120,17 @@ class Bulk:
             yield pl.DataFrame({ID: ids, "vector": vectors}).filter(pl.Series(answered))
 
     def _answers(self, users, name, program, forms, together=False):
-        """(users of a block, what the program answers for them, who is answered), of every block.
+        """Yields (users of a block, the program's answers for them, which of them are answered) for every block.
 
-        As many blocks as there are devices are worked on at a time, so that a call has a batch for each of them.
+        As many blocks are processed at a time as there are devices, so that a call has a batch for each device.
 
         Args:
-            name: of the program; it is kept, so that another log compiles nothing.
-            forms: (length, dtype) of the rows of what the program answers.
+            name: the key under which the program is kept, so that it is not compiled again for another log.
+            forms: (length, dtype) of a row of each array that the program returns.
             together: as for `recommend`.
 
         Raises:
-            UserError: they are asked before the newest event of some of them.
+            UserError: `now` is before the newest event of some of the users.
         """
         self._check_now(users)
         engine = self._engine
@@ -138,7 +138,7 @@ class Bulk:
         run = engine.programs.setdefault((name, devices), Spread(program, devices, engine.specs))
         width = placement.data_size(devices)
         params, share = engine.params_on(devices), processes.shared_out if together else lambda these: these
-        blocks = [users[at : at + BLOCK] for at in range(0, max(len(users), 1), BLOCK)]  # one if nobody is asked
+        blocks = [users[at : at + BLOCK] for at in range(0, max(len(users), 1), BLOCK)]  # one even without users
         for first in range(0, len(blocks), width):
             here = blocks[first : first + width]
             found = [tuple(np.zeros((len(block), length), dtype) for length, dtype in forms) for block in here]
@@ -152,7 +152,7 @@ class Bulk:
             yield from zip(here, found, answered, strict=True)
 
     def _check_now(self, users):
-        """Checks that users are asked after their newest events, as of a Query, if that is shown to the model."""
+        """Checks that `now` is not before the newest event of a user, as for a Query, if the model uses `now`."""
         times, now = self._log.times, self._now
         if times is None or self._log.relative or now == context.UNKNOWN or not is_asked(self._engine.kinds).any():
             return
@@ -161,14 +161,14 @@ class Bulk:
         if (late := newest > now).any():
             whom, last = some(self._log.users[users[late][:1]].tolist()), np.datetime64(int(newest.max()), "us")
             raise UserError(
-                f"now: before the newest event of {late.sum():,} of the {len(users):,} users, as of {whom}: give a "
-                f"time from {last}Z on, or leave such users out"
+                f"now: it is before the newest event of {late.sum():,} of the {len(users):,} users, such as {whom}: "
+                f"give a time from {last}Z on, or leave such users out"
             )
 
     def _batches(self, users, share):
-        """(places among the users, as `_batch`) of all users who have a known item, or of the `share` of the batches.
+        """Yields (places in `users`, the arrays of `_batch`) for all users whom the model can answer.
 
-        Of several processes together each has a part of them, which are the same as alone.
+        `share` selects the batches of this process if several answer together; batches are the same as with one.
         """
         start, stop = self._log.offsets[users], self._log.offsets[users + 1]
         at = slices(start, stop)
@@ -186,7 +186,7 @@ class Bulk:
             yield rows, self._batch(flat, shown, begin, end, self._vectors[users[rows]], here)
 
     def _together(self, order, length):
-        """The histories of each batch: the longest first, so that a batch that is not full is a short one."""
+        """Yields the histories of each batch, longest first, so that a batch that is not full has short histories."""
         last = len(order)
         while last > 0:
             first = max(last - self._rows(int(length[order[last - 1]])), 0)
@@ -194,18 +194,18 @@ class Bulk:
             last = first
 
     def _slots(self, longest):
-        """Of the histories in a batch, by its longest."""
+        """Returns the number of slots per history in a batch, given its longest history."""
         engine = self._engine
         shown = min(longest, engine.length - engine.num_mask_slots)
         return min(bucket(int(shown) + engine.num_mask_slots, SLOTS), engine.length)
 
     def _rows(self, longest):
-        """So many histories are one batch, by its longest: a power of two."""
+        """Returns the number of histories in a batch, given its longest history: a power of two."""
         most = min(BATCH_SLOTS // self._slots(longest), SEEN_SLOTS // bucket(min(longest, self._engine.items), SLOTS))
         return min(BATCH, 1 << max(most, 1).bit_length() - 1)
 
     def _of_users(self, columns):
-        """What a model is shown of each user without events, [U, K] int32."""
+        """Returns the context that the model is given for each user if they have no events, [U, K] int32."""
         kinds, users = self._engine.kinds, len(self._log.users)
         known = user_columns.per_user(self._log, columns) or {}
         unknown = np.full(users, context.UNKNOWN)
@@ -216,7 +216,7 @@ class Bulk:
         return found
 
     def _without_events(self, users, places, share):
-        """(places among the users, as `_batch`) of those of whom columns are known, if the model answers by them."""
+        """Like `_batches`, for users without known items but with known columns, if the model can answer from those."""
         if self._alone is None:
             return
         steady = is_steady(self._engine.kinds)
@@ -229,7 +229,7 @@ class Bulk:
             yield rows, (shown, np.zeros_like(shown), np.full(BATCH, -1, np.int32), events)
 
     def _asked(self, at, shown, length, stop):
-        """Of the histories at these events what they are shown where they are asked, [U, K]; None where nothing."""
+        """Returns the context at the time of asking for each history of these events, [U, K]; None if there is none."""
         kinds = self._engine.kinds
         if shown is None or not self._told.any():
             return None
@@ -243,10 +243,10 @@ class Bulk:
         return asked
 
     def _batch(self, flat, context, start, stop, vectors, asked):
-        """(items [B, T], seen [B, S], vectors [B], context [B, T, K] or None) of some histories, int32,
+        """Returns (items [B, T], seen [B, S], vectors [B], context [B, T, K] or None) of some histories, all int32.
 
-        T and S in their buckets, B as the longest history has it. Of a history longer than REPEATING, `seen` has each
-        item once.
+        T and S are rounded up to buckets, and B depends on the longest history. If that is longer than REPEATING,
+        `seen` has each item once.
         """
         engine, longest = self._engine, int((stop - start).max())
         newest = np.maximum(start, stop - (engine.length - engine.num_mask_slots))
@@ -271,7 +271,7 @@ class Bulk:
         return shown, seen, np.append(vectors, np.full(len(shown) - len(vectors), -1)).astype(np.int32), events
 
     def _frame(self, users, items, scores):
-        """The rows of these users' items, without those that are none."""
+        """Returns the frame of these users' items, without empty places."""
         user, rank = np.nonzero(items > 0)
         columns = {
             "user": _series(self._log.users[users])[user],
@@ -283,7 +283,7 @@ class Bulk:
 
 
 def rows_of(log: Interactions, users: Any) -> np.ndarray:
-    """The numbers of these users in a log.
+    """Returns the numbers of these users in a log.
 
     Args:
         users: external ids, or "all".
@@ -298,7 +298,7 @@ def rows_of(log: Interactions, users: Any) -> np.ndarray:
 
 
 def numbers_in(catalogue: Catalogue, log: Interactions) -> np.ndarray:
-    """The catalogue's number of each of the log's items, 0 for one that it lacks. [items of the log + 1] int32"""
+    """Returns the catalogue's number of each of the log's items, 0 if it lacks it. [items of the log + 1] int32"""
     ids, theirs = catalogue.ids, log.catalogue.ids
     numbers = np.zeros(len(theirs) + 1, np.int32)
     if ids.dtype.kind == theirs.dtype.kind:
@@ -313,19 +313,19 @@ def numbers_in(catalogue: Catalogue, log: Interactions) -> np.ndarray:
 
 
 def context_in(kinds: Sequence[str], events: context.Events, name: str, masks: bool = False) -> np.ndarray:
-    """The context of a log's events, [N, K], as a model is shown it: 0 of a kind that the log lacks, with a warning.
+    """Returns the context of a log's events for a model, [N, K]. Kinds that the log lacks are 0, with a warning.
 
-    Events of items that are not known are none to the model, and have 0.
+    Events of unknown items are 0, and the context of the others is computed as if they had not happened.
 
     Args:
-        kinds: of the model.
-        events: of the log; types and items by the numbers of the model.
-        name: of the log.
-        masks: whether the model is asked by masks: as of `context.numbers`.
+        kinds: the kinds of context of the model.
+        events: the log's events, with types and items by the model's numbers.
+        name: the log's name.
+        masks: whether the model predicts at mask slots, as for `context.numbers`.
     """
     own = [kind for kind in kinds if not is_asked([kind])[0]]
     if lacks := [kind for kind in own if context.LACKS[context.kind_of(kind).needs](events)]:
-        said = f"{name} does not say the {', '.join(lacks)} of its events, which the model is shown"
+        said = f"{name} lacks some of the context that the model uses: {', '.join(lacks)}"
         warnings.warn(said, stacklevel=3)
     if (is_known := np.asarray(events.items) > 0).all():
         return context.partly(events, kinds, name, masks)
@@ -340,7 +340,7 @@ def _hidden(model, objective, params, items_BT, seen_BS, user_B, context_BTK):
 
 
 def _best(model, objective, params, items_BT, seen_BS, user_B, context_BTK, *, k, items, exclude):
-    """(items [B, k], scores [B, k]): what is best after each history, without what it has where that is excluded."""
+    """Returns the best (items [B, k], scores [B, k]) after each history, without its own items if `exclude`."""
     hidden_BD = hidden(model, objective, params, items_BT, user_B, context_BTK)
     seen_BS = seen_BS if exclude else jnp.zeros_like(seen_BS[:, :1])
     return best.top_k_unseen(model.output_embedding(params), hidden_BD, seen_BS, k=k, items=items, axis=model.item_axis)

@@ -1,4 +1,4 @@
-"""The changes of a catalogue, as a service keeps them in a file: a line of JSON for each."""
+"""The changes of a catalogue in the file of a service: one line of JSON for each."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ class Change(NamedTuple):
 
 
 def line(change: Change) -> bytes:
-    """The line of a change.
+    """Returns the line of a change.
 
     >>> line(Change([NewItem(7, like=[3])], [5]))
     b'{"add":[{"id":7,"like":[3],"about":{}}],"retire":[5]}\\n'
@@ -33,11 +33,11 @@ def line(change: Change) -> bytes:
 
 
 def parsed(text: bytes, path: Path, first: int = 1) -> Iterator[Change]:
-    """The changes of whole lines.
+    """Yields the changes in whole lines.
 
     Args:
         text: the lines.
-        path: of their file, for messages.
+        path: their file, for messages.
         first: the number of the first line, for messages.
 
     Raises:
@@ -49,32 +49,33 @@ def parsed(text: bytes, path: Path, first: int = 1) -> Iterator[Change]:
             added = [NewItem(item["id"], item["like"], item["about"]) for item in values["add"]]
             yield Change(added, list(values["retire"]))
         except (ValueError, TypeError, KeyError):
-            raise UserError(f"{path}, line {number}: no change of a catalogue: mend or remove the line") from None
+            raise UserError(f"{path}, line {number}: not a change of a catalogue: fix or remove the line") from None
 
 
 def read(path: str | Path) -> list[Change]:
-    """The changes in a file, which a service may be writing: a last line that is no whole one was never in force.
+    """Returns the changes in a file, even while a service writes it: an incomplete last line never took effect.
 
     Raises:
-        UserError: it can't be read, or is damaged.
+        UserError: the file can't be read, or is damaged.
     """
     try:
         text = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: can't be read: {error.strerror}; name the file that a service keeps") from error
+        raise UserError(f"{path}: can't be read: {error.strerror}; give the file of a service's --stock") from error
     return list(parsed(text[: text.rfind(b"\n") + 1], Path(path)))
 
 
 def onto(recommender: Recommender, changes: Iterable[Change], rows: int = 0) -> Recommender:
-    """A Recommender with all changes, made anew.
+    """Returns a Recommender with all changes applied to its catalogue.
 
-    What no longer applies to its catalogue is left out: an item that it knows is not added again; and, with a warning
-    in the log, attributes that its items lack, and items that are like none of its items or can't be told by the rest.
+    Changes that no longer apply are left out. An item that the catalogue already has is not added again. Attributes
+    that its items lack, items that are like none of its items, and items that the remaining attributes don't describe
+    are left out with a warning in the log.
 
     Args:
-        recommender: of a training, without changes.
-        changes: in their order.
-        rows: the least number of rows of the tables.
+        recommender: the Recommender of a training, without changes.
+        changes: the changes, oldest first.
+        rows: the minimum number of rows of the tables.
     """
     known = Numbering(recommender.catalogue.ids)
     own, added, offered = known.own, {}, {}
@@ -85,7 +86,7 @@ def onto(recommender: Recommender, changes: Iterable[Change], rows: int = 0) -> 
             if id in known or id in added:
                 continue
             if item.like and not like:
-                log.warning("%r was added like items that are gone, and is left out: POST /items adds it", item.id)
+                log.warning("%r is like items that are gone, and is left out: add it again by POST /items", item.id)
                 continue
             added[id] = item._replace(like=like, about=_applying(item, recommender.catalogue))
         offered |= dict.fromkeys(map(own, change.retired), False)
@@ -98,16 +99,16 @@ def onto(recommender: Recommender, changes: Iterable[Change], rows: int = 0) -> 
 
 
 def _applying(item, catalogue):
-    """What is said of an item that a catalogue's items have too."""
+    """Returns the attributes of an item that the items of a catalogue have too, with values of the same type."""
     types = {} if catalogue.about is None else catalogue.about.schema
     about = {name: value for name, value in item.about.items() if name in types and newcomers.fits(value, types[name])}
     for name in item.about.keys() - about.keys():
-        log.warning("%s of %r is not as items have it now, and is left out", name, item.id)
+        log.warning("the attribute %s of %r does not fit the catalogue any more, and is left out", name, item.id)
     return about
 
 
 def _one_by_one(recommender, added):
-    """Those of the items, by id, that can be added to a catalogue, one after another."""
+    """Returns the items, by id, that can be added to a catalogue one after another."""
     now, found = recommender, {}
     for id, item in added.items():
         try:

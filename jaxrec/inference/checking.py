@@ -35,8 +35,11 @@ class Checker:
     ):
         """
         Args:
-            types: the names of the types of the training's events, by their numbers from 1.
-            columns: of users, that the model is shown.
+            config: the config of the training.
+            catalogue: the Catalogue.
+            users: the users of the training; None as for UserVectors.
+            types: the names of the training's event types, in the order of their numbers from 1.
+            columns: the user columns that the model uses.
         """
         self.numbering, self.attributes = Numbering(catalogue.ids), Attributes(catalogue.about)
         self.user_vectors = UserVectors(users, config)
@@ -53,10 +56,10 @@ class Checker:
         return other
 
     def check(self, query: Any, recommender: Any, which: str = "") -> CheckedQuery:
-        """The CheckedQuery of a Query.
+        """Returns the CheckedQuery of a Query.
 
         Args:
-            query: Query.
+            query: the Query.
             recommender: the Recommender that answers it.
             which: the beginning of an error's message, such as "history 3: ".
 
@@ -93,13 +96,13 @@ class Checker:
         return self.numbering.numbers(arguments.id_list(ids, name, which), f"{which}{name}: ")
 
     def _start(self, query, engine, which):
-        """(what stands for a history without events, if anything does, and its context)."""
+        """Returns what stands for a history without events, if anything does, and its context."""
         columns, _ = of_request(query.user_columns or {}, self.columns, which)
         known = [START] if engine.model.starts and any(columns.values()) else []
         return known, start_of(engine.kinds, columns, query.now, which, self._zone)
 
     def _events(self, query, engine, which):
-        """(numbers that are known, ids that are not, context of the known or None, unknown types) of a history."""
+        """Returns (known numbers, unknown ids, context of known events or None, unknown types and column values)."""
         history, kinds = arguments.id_list(query.history, "history", which), engine.kinds
         known, unknown = self.numbering.numbers(history, f"{which}history: ")
         if not kinds:

@@ -1,4 +1,4 @@
-"""Compiled programs that recommend items for histories of item numbers, for shapes that are known in advance."""
+"""Compiled programs that recommend items for histories of item numbers, for a fixed set of shapes."""
 
 import copy
 from collections.abc import Sequence
@@ -46,17 +46,17 @@ class Engine:
     ):
         """
         Args:
-            model: Model; of a mesh that whose tables are split, see `placed`.
-            objective: Objective.
+            model: the Model; on a mesh, the one with split tables (see `placed`).
+            objective: the Objective.
             params: the params, on the devices to use.
             items: V, the number of items.
             length: the maximum number of slots of the model.
             approximate: whether to score only the candidates of an index (see `candidates`), if they suffice.
             kinds: the kinds of context that the model uses.
-            mesh: of the devices that the tables are split over; None where one device has them whole.
+            mesh: the mesh of devices that the tables are split over; None if one device has them whole.
 
         Raises:
-            UserError: `approximate`, and the library of the index is missing.
+            UserError: `approximate` is set, and the library of the index is missing.
         """
         self.items, self.length, self.num_mask_slots = items, length, objective.num_mask_slots
         self.mesh = mesh
@@ -72,9 +72,9 @@ class Engine:
         return self.index is not None
 
     def renewed(self, params: Any, index: Any = None) -> "Engine":
-        """An Engine with other params of the same shapes, which shares all compiled programs.
+        """Returns an Engine with other params of the same shapes, which shares all compiled programs.
 
-        An index of candidates is built anew, unless one is given that holds for these params.
+        The index of candidates is rebuilt, unless one is given that is valid for these params.
         """
         other = copy.copy(self)
         other.params = params
@@ -85,15 +85,15 @@ class Engine:
         return other
 
     def newest(self, history: Any) -> Any:
-        """The part of a history that the model sees."""
+        """Returns the part of a history that the model sees."""
         return history[-(self.length - self.num_mask_slots) :]
 
     def slots(self, history: list[int]) -> int:
-        """The number of slots for a history. Histories with the same number are best answered together."""
+        """Returns the number of slots for a history. Histories with the same number are best answered together."""
         return min(max(power(len(self.newest(history)) + self.num_mask_slots), SLOTS), self.length)
 
     def buckets(self) -> list[int]:
-        """All numbers of slots that histories can have."""
+        """Returns all numbers of slots that histories can have."""
         return sorted({self.slots([0] * n) for n in range(1, self.length - self.num_mask_slots + 1)})
 
     def hidden(
@@ -102,13 +102,13 @@ class Engine:
         users: Sequence[int] | np.ndarray | None = None,
         contexts: Sequence | None = None,
     ) -> np.ndarray:
-        """The hidden vector after each history.
+        """Returns the hidden vector after each history.
 
         Args:
             histories: lists of item numbers, oldest first; at most `rows` of them.
             users: the number of each history's user, -1 for unknown users; by default all are unknown.
-            contexts: the context of each history's events, [len, K], or [len + mask slots, K] where a mask asks, for
-                models with context; None: unknown.
+            contexts: for models with context, that of each history's events, [len, K], or [len + mask slots, K] if the
+                mask slots have context too; None: unknown.
 
         Returns:
             [n, D] float32.
@@ -126,7 +126,7 @@ class Engine:
         users: Sequence[int] | np.ndarray | None = None,
         contexts: Sequence | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The best k allowed items after each history, in one dispatch.
+        """Returns the best k allowed items after each history, in one dispatch.
 
         Args:
             histories: lists of item numbers, oldest first; at most `rows` of them.
@@ -136,8 +136,8 @@ class Engine:
             contexts: as in `hidden`.
 
         Returns:
-            (items [n, k] int32, scores [n, k] float32), the best first, with the lower item first among equal scores;
-            0 and -inf if no more items are left. Items whose score is NaN or -inf are left out.
+            (items [n, k] int32, scores [n, k] float32), the best first; among equal scores, the lower item comes first.
+            If too few items are left, the rest is 0 and -inf. Items whose score is NaN or -inf are left out.
         """
         if self.index:
             return self.top_k_from_hidden(self.hidden(histories, users, contexts), allowed, k)
@@ -146,7 +146,7 @@ class Engine:
         return cut(found, len(histories), k)
 
     def top_k_from_hidden(self, hidden_ND: Any, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """`top_k` for hidden vectors [n, D] float32."""
+        """Returns `top_k` for hidden vectors [n, D] float32."""
         if self.index is None:
             return self._exactly_for(hidden_ND, allowed, k)
         hidden_ND = np.asarray(hidden_ND)
@@ -160,7 +160,7 @@ class Engine:
         return items, scores
 
     def score_subset(self, hidden_D: np.ndarray, numbers: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """`top_k` among some items, [N] int32 ascending, for one hidden vector: (items [K], scores [K]), K <= k."""
+        """Returns `top_k` of some items, [N] int32 ascending, for one hidden vector: (items, scores), [K <= k]."""
         scores = self.scores(hidden_D, numbers)
         scores[np.isnan(scores)] = -np.inf
         order = np.argsort(-scores, kind="stable")[:k]
@@ -168,37 +168,37 @@ class Engine:
         return numbers[order], scores[order]
 
     def scores(self, hidden: np.ndarray, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The scores of items for hidden vectors. [..., D], [N] -> [..., N] float32."""
+        """Returns the scores of items for hidden vectors. [..., D], [N] -> [..., N] float32."""
         table_VD, bias_V = self.output_table
         at = np.asarray(numbers, np.int32) - 1
         scores = hidden @ table_VD[at].T
         return scores if bias_V is None else scores + bias_V[at]
 
     def similar(self, numbers: Sequence[int], allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """`top_k` by the cosine between rows of the output table and the rows of these items, [n]."""
+        """Returns `top_k` by the cosine between the rows of these items, [n], and all rows of the output table."""
         rows = np.array(numbers) - 1
         args = self.output_table[0][rows] / np.asarray(self._lengths[rows])[:, None], self._masks(allowed, len(rows))
         tree, program = (self.params, self._lengths), partial(similar, self.model)
         return cut(self._run("similar", program, tree, *args, masked=True, k=self._k(k)), len(rows), k)
 
     def start(self) -> tuple[Any, jax.Array] | None:
-        """The state of a user without history, (carry, hidden [1, D]); None for a model without a carry."""
+        """Returns the state of a user without history, (carry, hidden [1, D]); None for a model without a carry."""
         carry = self.model.initial_carry(self.params, 1)
         return None if carry is None else (carry, jnp.zeros((1, self.output_table[0].shape[1]), jnp.float32))
 
     @cached_property
     def keeps_states(self) -> bool:
-        """Whether the state after a history is all that the model needs of it: a carry, and no context."""
+        """Whether the state after a history is all that the model needs of it: it has a carry, and no context."""
         return not self.kinds and not self.num_mask_slots and self.model.initial_carry(self.params, 1) is not None
 
     def states(self, histories: Sequence[list[int]]) -> tuple[Any, jax.Array]:
-        """The states after whole histories, of which the model sees all items, in one dispatch.
+        """Returns the states after histories that the model sees in full, in one dispatch.
 
         Args:
             histories: lists of item numbers, oldest first; at most `rows` of them.
 
         Returns:
-            (carry, hidden [rows, D]), rows rounded up; the first are those of the histories.
+            (carry, hidden [rows, D]), with rows rounded up; the first ones are those of the histories.
         """
         items = self._items(histories)
         for row, numbers in enumerate(histories):
@@ -206,7 +206,7 @@ class Engine:
         return self._run("states", partial(begin, self.model), self.params, items)
 
     def advance(self, state: tuple[Any, jax.Array], numbers: Sequence[int]) -> tuple[Any, jax.Array]:
-        """The state after further items. One program handles any number of them, so results are bit for bit equal."""
+        """Returns the state after further items. One program takes any number, so grouping changes no bit."""
         for first in range(0, len(numbers), STEPS):
             block = numbers[first : first + STEPS]
             items = np.zeros(STEPS, np.int32)
@@ -216,7 +216,7 @@ class Engine:
         return state
 
     def compile(self, rows: int, k: int) -> None:
-        """Compiles the programs for `rows` histories of any length and k items, and for states if there is a carry."""
+        """Compiles the programs for `rows` histories of any length and k items, and for states if it keeps them."""
         hidden_ND = None
         for slots in self.buckets():
             histories = [[1] * (slots - self.num_mask_slots)] * rows
@@ -229,11 +229,11 @@ class Engine:
         self._exactly_for(hidden_ND, np.ones((rows, self.items), bool), k, self._k(k))
 
     def put(self, params: Any) -> Any:
-        """Params for `renewed`, placed where this engine's are."""
+        """Returns params for `renewed`, placed where this engine's are."""
         return placed.put(self.model, params, self.mesh)
 
     def params_on(self, devices: placement.Devices) -> Any:
-        """The params, replicated on these devices; kept, as a Bulk is made for every question. On a mesh as they are.
+        """Returns the params replicated on these devices (cached, as each call makes a Bulk), or as they are on a mesh.
 
         Args:
             devices: a tuple of devices, or the engine's mesh.
@@ -246,7 +246,7 @@ class Engine:
 
     @property
     def specs(self) -> Any:
-        """How the params lie on the mesh; None where there is none."""
+        """The PartitionSpecs of the params on the mesh; None without a mesh."""
         return placed.specs(self.model, self.params, self.mesh)
 
     @cached_property
@@ -284,18 +284,18 @@ class Engine:
         return partial(answer, self.model, self.objective)
 
     def _asked(self, histories, allowed, users=None, contexts=None):
-        """The arguments of the program that answers histories."""
+        """Returns the arguments of the program that answers histories."""
         items = self._items(histories)
         shown = self._context(histories, contexts, items.shape)
         return items, self._masks(allowed, len(items)), self._sources(users, len(items)), *shown
 
     def _masks(self, allowed, rows):
-        """The masks over the catalogue, [rows, V], after rows that allow nothing; nor does what pads split tables."""
+        """Returns the masks over the catalogue, [rows, V]. Padding, also that of split tables, allows nothing."""
         masks = padded(allowed, rows)
         return masks if self.mesh is None else np.pad(masks, ((0, 0), (0, -self.items % self.mesh.shape[ITEM])))
 
     def _enough(self, name, k, args):
-        """The k of the program to run for k items: the one compiled for least, of those that are; or k rounded up."""
+        """Returns the k of the program to run for k items: the least compiled one that is enough, or k rounded up."""
         own, given = self._k(k), shapes(args)
         if (name, own, *given) in self._compiled:
             return own
@@ -303,15 +303,15 @@ class Engine:
         return min(compiled, default=own)
 
     def _run(self, name, function, tree, *args, masked=False, **static):
-        """Call the program of this name for arguments of these shapes, compiled if it is the first time.
+        """Calls the program of this name for arguments of these shapes, and compiles it the first time.
 
         Args:
-            name: of the program.
+            name: the name of the program.
             function: (tree, *args, **static).
             tree: the params, or (params, an array with an entry per item).
-            args: arrays; the second of them are masks over the catalogue where it is `masked`.
-            masked: see there.
-            static: keywords of the function.
+            args: arrays.
+            masked: whether the second of `args` holds masks over the catalogue.
+            static: keyword arguments of the function.
         """
         key = (name, *static.values(), *shapes(args))
         if key not in self._compiled:
@@ -322,7 +322,7 @@ class Engine:
         return self._compiled[key](tree, *args)
 
     def _items(self, histories):
-        """The histories as int32 [rows, slots], both rounded up."""
+        """Returns the histories as int32 [rows, slots], both rounded up."""
         newest = [self.newest(history) for history in histories]
         items = np.zeros((power(len(newest)), max(map(self.slots, newest))), np.int32)
         for row, numbers in enumerate(newest):
@@ -330,7 +330,7 @@ class Engine:
         return items
 
     def _context(self, histories, contexts, shape):
-        """([rows, slots, K] int32,) of a model that is shown context; () of others."""
+        """Returns ([rows, slots, K] int32,) for a model with context, () for others."""
         if not self.kinds:
             return ()
         shown = np.zeros((*shape, len(self.kinds)), np.int32)
@@ -340,7 +340,7 @@ class Engine:
         return (shown,)
 
     def _sources(self, users, rows):
-        """The users as int32 [rows], -1 for unknown ones."""
+        """Returns the users as int32 [rows], -1 for unknown ones."""
         sources = np.full(rows, -1, np.int32)
         if users is not None:
             sources[: len(users)] = users

@@ -1,4 +1,4 @@
-"""What is known of the events of a history that is asked about, beside their items."""
+"""Checks the times, types and other values that a query gives for the events of a history, and computes its context."""
 
 import contextlib
 import math
@@ -31,35 +31,35 @@ def context_of(
     users: Mapping[str, int] | None = None,
     sessions: Sequence | None = None,
 ) -> np.ndarray | None:
-    """The context of a history's events, as the model was trained with it: [length, K]; None without kinds.
+    """Returns the context of a history's events, computed as in training: [length, K]; None without kinds.
 
-    What is not given is unknown, and 0.
+    Values that are not given are unknown, and 0.
 
     Args:
-        kinds: of a configuration's `context`.
-        length: how many events there are.
-        times: of each the seconds since 1970, a datetime (without a zone: UTC), or its text in ISO 8601; oldest first;
-            None where that is not known.
-        weights: of each a number, or None.
-        which: begins the message of an error.
-        now: when the next item is asked for, as one of `times`; None where that is not known.
-        zone: of a configuration's `context_zone`.
-        places: of the events whose items the model knows; all if None. Others are none to it, as to its training: the
-            gap of an event is that since the one before it of these.
-        masks: slots that a model fills after the history: then they are shown the time of asking, [places + masks, K],
-            and otherwise the newest event's.
-        types: the numbers of their types, as `type_numbers` gives them.
-        items: the numbers of their items, 0 of one that the catalogue lacks.
-        topics: of all items, as of `topics.values`.
-        users: the numbers of the values of the history's user, by column, as of `user_columns.of_request`.
-        sessions: of each event the id of its session, which begins where the event before has another; None where that
-            is not known.
+        kinds: the kinds of the configuration's `context`.
+        length: the number of events.
+        times: the time of each event, oldest first: seconds since 1970, a datetime (UTC if it has no zone) or ISO 8601
+            text; None where it is unknown.
+        weights: the weight of each event, a number or None.
+        which: the beginning of an error's message.
+        now: when the next item is requested, as one of `times`; None if unknown.
+        zone: the configuration's `context_zone`.
+        places: the indices of the events whose items the model knows; None: all. Other events are ignored, as in
+            training: the gap of an event is the time since the previous one of these.
+        masks: the number of mask slots that the model appends to the history. If there are any, they rather than the
+            newest event get the context of the time of asking: [places + masks, K].
+        types: the numbers of the events' types, as returned by `type_numbers`.
+        items: the numbers of the events' items, 0 for items that the catalogue lacks.
+        topics: the topics of all items, as returned by `topics.values`.
+        users: the number of the user's value of each column, as returned by `user_columns.of_request`.
+        sessions: the id of each event's session; a session begins where the id differs from that of the event before;
+            None where it is unknown.
 
     >>> context_of(["gap", "weekday"], 2, times=["2026-03-02T08:00:00", "2026-03-02T08:01:00"]).tolist()
     [[0, 1], [6, 1]]
 
     Raises:
-        UserError: there are not as many as events, one is no time or no number, times fall, or `now` is before them.
+        UserError: there is not one value per event, a value is invalid, times decrease, or `now` is before one of them.
     """
     if not kinds:
         return None
@@ -68,7 +68,7 @@ def context_of(
     of_all = None if times is None else _times(times, length, which)
     moment = _now(now, of_all, which)
     parted, unsaid = (None, None) if sessions is None else _sessions(sessions, length, which, at)
-    asks = bool(asked.any() and len(at) > 0)  # then the time of asking is that of one more event
+    asks = bool(asked.any() and len(at) > 0)  # the time of asking is then added as one more event
     count = len(at) + asks
     if of_all is None and asks and moment != context.UNKNOWN:
         of_all = np.full(length, context.UNKNOWN)
@@ -104,13 +104,13 @@ def context_of(
 def start_of(
     kinds: Sequence[str], users: Mapping[str, int], now: object = None, which: str = "", zone: str = "UTC"
 ) -> np.ndarray:
-    """What a model is shown of a user without events: [1, K], of the columns of the user and the time of asking.
+    """Returns the context of a user without events, [1, K], from the user's columns and the time of asking.
 
     Args:
-        kinds, users, now, which, zone: as of `context_of`.
+        kinds, users, now, which, zone: as for `context_of`.
 
     Raises:
-        UserError: `now` is no time.
+        UserError: `now` is not a time.
     """
     unknown, moment = np.full(1, context.UNKNOWN), np.array([microseconds(now, f"{which}now: ")], np.int64)
     found = context.asked_at(kinds, unknown, moment, zone)
@@ -130,25 +130,25 @@ def _now(now, times, which):
 def type_numbers(
     types: Sequence | None, names: Sequence[str], length: int, which: str = ""
 ) -> tuple[np.ndarray | None, list]:
-    """The numbers of the types of a history's events, 0 where one is not known, and the types that the training lacks.
+    """Returns the numbers of the types of a history's events, 0 if unknown, and the types that the training lacks.
 
     >>> numbers, unknown = type_numbers(["view", None, "gift"], ["cart", "view"], 3)
     >>> numbers.tolist(), unknown
     ([2, 0, 0], ['gift'])
 
     Args:
-        types: of each event a text, or the number that stands for it in the log; None where that is not known.
-        names: of the training's types, by their numbers from 1.
-        length: how many events there are.
-        which: begins the message of an error.
+        types: the type of each event, as text, or the number that stands for it in the log; None where it is unknown.
+        names: the names of the training's types, in the order of their numbers from 1.
+        length: the number of events.
+        which: the beginning of an error's message.
 
     Raises:
-        UserError: there are not as many as events, or one is neither.
+        UserError: there is not one type per event, or a type is neither text nor an integer.
     """
     if types is None:
         return None, []
     given, place = _as_many(types, "types", length, which), {name: number for number, name in enumerate(names, 1)}
-    if set(map(type, given)) == {str} and place.keys() >= set(given):  # as most are
+    if set(map(type, given)) == {str} and place.keys() >= set(given):  # fast path for the usual case
         return np.array([place[each] for each in given], np.uint8), []
     given = _told(given)
     for each in given:
@@ -160,7 +160,7 @@ def type_numbers(
 
 
 def _sessions(sessions, length, which, at):
-    """Of the events at these places: (their Sessions; those of which nobody says whether they begin one)."""
+    """Returns the Sessions of the events at these places, and the events that may or may not begin one."""
     given = _told(_as_many(sessions, "sessions", length, which))
     for each in given:
         if not (each is None or (isinstance(each, str | int | np.integer) and not isinstance(each, bool))):
@@ -176,7 +176,7 @@ def _sessions(sessions, length, which, at):
 def _times(times, length, which):
     times = _as_many(times, "times", length, which)
     numbers = np.array(times) if set(map(type, times)) in ({int}, {float}) else np.full(1, np.nan)
-    if numbers.dtype.kind in "if" and ((numbers >= 0) & (numbers < YEAR_10000)).all():  # as most are
+    if numbers.dtype.kind in "if" and ((numbers >= 0) & (numbers < YEAR_10000)).all():  # fast path for the usual case
         found = np.round(numbers * context.SECOND).astype(np.int64)
     else:
         found = np.array([microseconds(time, f"{which}times: ") for time in times], np.int64)
@@ -188,14 +188,14 @@ def _times(times, length, which):
 
 
 def microseconds(time: object, which: str = "") -> int:
-    """A moment, as one of the times of `context_of`, in microseconds since 1970; UNKNOWN for None.
+    """Converts a moment, as in the times of `context_of`, to microseconds since 1970; UNKNOWN for None.
 
     Args:
-        time: seconds, a date, a datetime or a text.
-        which: begins the message of an error.
+        time: seconds, a date, a datetime or text.
+        which: the beginning of an error's message.
 
     Raises:
-        UserError: it is none.
+        UserError: the value is not a moment.
     """
     if arguments.is_missing(time):
         return context.UNKNOWN
@@ -204,14 +204,14 @@ def microseconds(time: object, which: str = "") -> int:
     if isinstance(time, str):
         raise UserError(f"{which}{arguments.some([time])} is no date: write it as 2026-03-02T08:00:00Z")
     if isinstance(time, int | float | np.number) and not isinstance(time, bool) and 0 <= time < YEAR_10000:
-        return round(time * context.SECOND)  # as logs are read
+        return round(time * context.SECOND)  # rounded as in logs
     said, cure = arguments.some([time]), "give seconds since 1970 (milliseconds / 1000), a datetime, or its text"
     raise UserError(f"{which}{said} is no time: {cure}")
 
 
 def _weights(weights, length, which):
     found = _as_many(weights, "weights", length, which)
-    if set(map(type, found)) <= {int, float}:  # as most are
+    if set(map(type, found)) <= {int, float}:  # fast path for the usual case
         with contextlib.suppress(OverflowError):
             numbers = np.array(found, np.float64)
             if np.isfinite(numbers).all():
@@ -228,13 +228,13 @@ def _is_finite(weight):
         return False
     try:
         return math.isfinite(weight)
-    except OverflowError:  # an integer beyond all floats
+    except OverflowError:  # an integer too large for a float
         return False
 
 
 def _told(values):
-    """The values, None where one is missing in any other way."""
-    if set(map(type, values)) <= {str, int, type(None)}:  # as most are
+    """Returns the values, with None for missing values of any kind, such as NaN."""
+    if set(map(type, values)) <= {str, int, type(None)}:  # fast path for the usual case
         return values
     return [None if arguments.is_missing(value) else value for value in values]
 

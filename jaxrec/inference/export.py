@@ -1,12 +1,12 @@
-"""Exports a trained workdir as one file with weights, model and top-k, that runs without Python.
+"""Exports a trained workdir as one file with weights, model and top-k, which runs without Python.
 
     jaxrec export --workdir runs/a --format onnx --output model.onnx
 
 For any batch size b, the inputs are `history` [b, L] int32, item numbers oldest first with 0 after the newest, and
-`allowed` [b, V] bool, whether each item can be recommended; then `user` [b] int32 of a model with user embeddings, and
-an input for each kind of context that the model is shown. The outputs are `items` [b, k] int32, the best first, 0 if no
+`allowed` [b, V] bool, whether each item can be recommended; then `user` [b] int32 for a model with user embeddings, and
+an input for each kind of context that the model uses. The outputs are `items` [b, k] int32, the best first, 0 if no
 more are left, and their `scores` [b, k] float32. FILE.json has L, k, the external id of each number from 1, and
-`inputs`, which says of each how to compute it.
+`inputs`, which says how to compute each of them.
 """
 
 import logging
@@ -30,15 +30,15 @@ from jaxrec.models.model import Model
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import replacing, write_json
 
-HISTORIES = 1000  # that the file must answer as the engine does
-CLOSE = 1e-4  # how far a score may lie from the engine's, relative to the largest or to 1
+HISTORIES = 1000  # number of random histories that the file must answer as the engine does
+CLOSE = 1e-4  # maximum difference from the engine's scores, relative to the largest of them, or to 1
 
 
 def export(recommender: Recommender, format: str, output: Path, k: int = 10, histories: int = HISTORIES) -> None:
     """Writes a Recommender as one file, after checking that it answers random histories as the engine does.
 
     Args:
-        recommender: Recommender.
+        recommender: the Recommender.
         format: "stablehlo" or "onnx".
         output: the file.
         k: the number of items.
@@ -52,7 +52,7 @@ def export(recommender: Recommender, format: str, output: Path, k: int = 10, his
     if not 1 <= k <= items:
         raise UserError(f"--k {k}: between 1 and the {items:,} items of the catalogue")
     if format == "onnx" and (kind := recommender.config.precision) != "float32":
-        raise UserError(f"config.precision is {kind}, in which no runtime of ONNX computes: use --format stablehlo")
+        raise UserError(f"config.precision is {kind}, which no ONNX runtime supports: use --format stablehlo")
     length = own.length - own.num_mask_slots
     model = own.model, objectives.build(recommender.config), own.params
     program = partial(whole, *model, k=k, kinds=own.kinds, users=has_users(recommender.config))
@@ -63,12 +63,12 @@ def export(recommender: Recommender, format: str, output: Path, k: int = 10, his
     }
     if has_users(recommender.config):
         if recommender.users is None:
-            raise UserError(f"{recommender.path} does not keep whose its vectors of users are: train it again")
+            raise UserError(f"{recommender.path} does not store which users its vectors belong to: train it again")
         shapes["user"] = jax.ShapeDtypeStruct((rows,), jnp.int32)
     names = inputs.names_of(own.kinds)
     shapes |= zip(names, inputs.shapes_of(own.kinds, rows, length), strict=True)
     write, read = FORMATS[format]
-    with assumed(Hardware("cpu")):  # a program for any device has no kernels of one kind of them
+    with assumed(Hardware("cpu")):  # a program for any device must not contain kernels for one kind
         content = write(program, shapes, name)
     largest = check(read(content), recommender, length, k, histories, f"{format} of {name}")
     with replacing(output) as temporary:
@@ -80,8 +80,8 @@ def export(recommender: Recommender, format: str, output: Path, k: int = 10, his
         about["users"] = [id if trained else None for id, trained in pairs]
     about["inputs"] = _described(recommender, shapes, length)
     write_json(output.with_name(output.name + ".json"), about)
-    print(f"{output}: {len(content) / 1e6:.1f} MB; {histories:,} histories are answered as by the engine, ", end="")
-    print(f"no score further off than {largest:.1e}")
+    print(f"{output}: {len(content) / 1e6:.1f} MB; {histories:,} random histories get the engine's answers, ", end="")
+    print(f"no score off by more than {largest:.1e}")
 
 
 def whole(
@@ -95,18 +95,18 @@ def whole(
     kinds: Sequence[str] = (),
     users: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-    """The program to export. It pads histories by the slots that the objective masks.
+    """The program to export. It pads histories with the mask slots of the objective.
 
     Args:
-        model: Model.
-        objective: Objective.
+        model: the Model.
+        objective: the Objective.
         params: the model's.
         items_BL: int32 histories, 0 after the newest.
         allowed_BV: bool, whether each item can be recommended.
-        rest: the numbers of the users [B] int32, if `users`; then one for each kind, as of `inputs.shapes_of`.
+        rest: the numbers of the users [B] int32, if `users`; then an array for each kind, as in `inputs.shapes_of`.
         k: the number of items.
-        kinds: the kinds of context that the model is shown.
-        users: whether users have vectors.
+        kinds: the kinds of context that the model uses.
+        users: whether the model has user embeddings.
     """
     items_BT = jnp.pad(items_BL, ((0, 0), (0, objective.num_mask_slots)))
     user_B = rest[0] if users else None
@@ -115,10 +115,10 @@ def whole(
 
 
 def check(run: Callable, recommender: Recommender, length: int, k: int, count: int, what: str) -> float:
-    """Compares a program with the engine on random histories, without recommending their own items.
+    """Compares a program with the engine on random histories, whose own items are not recommended.
 
     Returns:
-        The largest difference of a score.
+        The largest difference between scores.
 
     Raises:
         UserError: the answers differ.
@@ -143,9 +143,9 @@ def check(run: Callable, recommender: Recommender, length: int, k: int, count: i
         wanted = own.top_k_from_hidden(hidden, allowed, k)[1]
         real = wanted > -np.inf
         if (((items > 0) & allowed[rows, items - 1]) != real).any():
-            raise UserError(f"{what}: it recommends what is not allowed, or too few: report this")
+            raise UserError(f"{what}: it recommends items that are not allowed, or too few: report this")
         named = np.stack([own.scores(*each) for each in zip(hidden, np.maximum(items, 1), strict=True)])
-        for found in (scores, named):  # of equal scores, and nearly so, either item may come first
+        for found in (scores, named):  # items with nearly equal scores may come in either order
             largest = np.maximum(largest, np.abs(found[real] - wanted[real]).max(initial=0))  # NaN if one is
         if not largest <= CLOSE * max(1.0, np.abs(wanted[real]).max(initial=0)):
             raise UserError(f"{what}: a score differs by {largest:.1e} from the engine's: report this")
@@ -153,16 +153,16 @@ def check(run: Callable, recommender: Recommender, length: int, k: int, count: i
 
 
 def _described(recommender, shapes, length):
-    """The inputs of a program, each with how to compute it."""
+    """Describes the inputs of a program, and how to compute each."""
     own, config = recommender.engine, recommender.config
     rules = {
-        "history": "the places of the newest items in ids, from 1, oldest first, then 0; events of items that are not "
-        "there are left out before anything is computed, so that none is the event before another",
+        "history": "the positions of the newest items in ids, from 1, oldest first, then 0; events of items that are "
+        "not in ids are left out before anything else is computed, so that none counts as the event before another",
         "allowed": "whether each item can be recommended",
-        "user": "the place of the user in users, from 0, where null has no vector; -1 of a new user",
+        "user": "the position of the user in users, from 0; -1 for a new user (a null in users has no vector)",
     }
     if own.model.starts:
-        rules["history"] += f"; {programs.START}, once, of a user without one of whom some of the columns are known"
+        rules["history"] += f"; {programs.START}, once, for a user without history of whom some columns are known"
     plain = [
         {"name": name, "shape": ["b", *shape.shape[1:]], "dtype": shape.dtype.name, "about": rules[name]}
         for name, shape in shapes.items()
@@ -186,7 +186,7 @@ def to_onnx(program: Callable, shapes: dict, name: str) -> bytes:
     """A serialized ONNX model with inputs of these names, and the outputs items and scores."""
     from jax.interpreters import batching
 
-    if not hasattr(batching, "not_mapped"):  # by this name the newest jax2onnx that admits this Orbax knows None
+    if not hasattr(batching, "not_mapped"):  # the newest jax2onnx compatible with this Orbax uses this name for None
         batching.not_mapped = None  # pyright: ignore[reportAttributeAccessIssue]
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of every value whose shape is symbolic
     try:
@@ -201,7 +201,7 @@ def to_onnx(program: Callable, shapes: dict, name: str) -> bytes:
             input_names=list(shapes),
             output_names=["items", "scores"],
         )
-    except Exception as error:  # what a converter fails with has no common class
+    except Exception as error:  # converters raise errors of no common class
         raise UserError(f"{name} can't be converted to ONNX by jax2onnx ({error}): use --format stablehlo") from error
     return model.SerializeToString()
 
@@ -213,7 +213,7 @@ def from_onnx(content: bytes) -> Callable:
         raise UserError("ONNX needs the library onnxruntime: pip install 'jaxrec[export]'") from None
     try:
         session = onnxruntime.InferenceSession(content)
-    except Exception as error:  # nor onnxruntime's
+    except Exception as error:  # and so does onnxruntime
         raise UserError(f"onnxruntime refuses the model ({error}): use --format stablehlo") from error
     names = [each.name for each in session.get_inputs()]
     return lambda *given: session.run(["items", "scores"], dict(zip(names, given, strict=True)))

@@ -15,20 +15,20 @@ BESIDE = ("times", "weights", "types", "sessions")  # fields of a Query with a v
 def influence(
     engine: Engine, check: Callable[[Query], CheckedQuery], query: Query, places: list[int], items: list[int]
 ) -> np.ndarray:
-    """What each place of a history moved.
+    """Returns the influence of each event of a history on the scores of items.
 
-    An event is left out with all that it brings: what follows is then as long after the event before it, and of the
-    same topic as that or not, as if it had never been. What the model has forgotten does not come back for it.
+    An event is left out as if it had never happened: the gap and the topic switch of the event after it are computed
+    from the event before it. Events that are too old for the model to see don't take its place.
 
     Args:
-        engine: of the model.
+        engine: the model's Engine.
         check: (Query) -> CheckedQuery for the engine.
-        query: with the history.
-        places: where the items that the catalogue has stand in the history.
-        items: the numbers of the items whose scores are looked at.
+        query: the Query with the history.
+        places: the positions in the history of items that the catalogue has.
+        items: the numbers of the items whose scores are compared.
 
     Returns:
-        [items, history] float32: what is unknown, or too old for the model to see, moved is 0.
+        [items, history] float32; 0 for events that are unknown, or too old for the model to see.
     """
     listed = {
         name: arguments.id_list(getattr(query, name), name) for name in BESIDE if getattr(query, name) is not None
@@ -41,7 +41,7 @@ def influence(
     asked = [(seen, _newest(whole, len(seen)))]
     for number, place in enumerate(places):
         left = check(_without(query, place))
-        # of an only event nothing is left, or what stands for that
+        # without its only event, a history is what stands for an empty one
         known = seen[:number] + seen[number + 1 :] if len(seen) > 1 else left.known
         asked.append((known, _newest(left, len(known))))
     hidden = []
@@ -51,8 +51,8 @@ def influence(
         hidden.append(engine.hidden([known for known, _ in block], [whole.user] * len(block), contexts))
     hidden = np.concatenate(hidden)
     if not asked[-1][0] and not engine.num_mask_slots:
-        hidden[1:] = 0  # without it there is no history, and nothing that a model could have said
-    table_VD, _ = engine.output_table  # a bias is the same with an event and without; of a retired item it is -inf
+        hidden[1:] = 0  # without its only event there is no history, and the model has no scores
+    table_VD, _ = engine.output_table  # without biases: they cancel out, and are -inf for retired items
     scores = hidden @ table_VD[np.asarray(items, np.int32) - 1].T
     moved = np.zeros((len(items), len(history)), np.float32)
     moved[:, places] = (scores[0] - scores[1:]).T
@@ -60,12 +60,12 @@ def influence(
 
 
 def _newest(checked, count):
-    """The context of the newest events of a CheckedQuery, and of its masks; None where it has none."""
+    """Returns the context of the newest events of a CheckedQuery, and of its mask slots; None if it has none."""
     return None if checked.context is None else checked.context[len(checked.known) - count :]
 
 
 def _without(query, place):
-    """The Query whose history lacks one event."""
+    """Returns the Query without one event of its history."""
     rest = {name: _but(getattr(query, name), place) for name in BESIDE if getattr(query, name) is not None}
     return replace(query, history=_but(query.history, place), **rest)
 

@@ -11,34 +11,34 @@ from jaxrec.batches import context
 from jaxrec.batches.context import BASKET, GAPS, LONGEST, MOMENT, OCTAVES, PARTS, SECOND, USER
 from jaxrec.data.attributes.user_columns import Column
 
-ASKED = "asked_"  # begins the kinds of the time of asking
+ASKED = "asked_"  # prefix of the kinds that depend on the time of asking
 TOP = PARTS * (OCTAVES[1] - OCTAVES[0])
-#: what each kind's number is, of an event of the history; 0 is always what is not known
+#: how the number of each kind is computed for an event of the history; 0 always means unknown
 RULES = {
-    "gap": f"floor(log2(1 + s)) + 1, at most {GAPS}, where s are the whole seconds since the event before in the "
+    "gap": f"floor(log2(1 + s)) + 1, at most {GAPS}, where s are the whole seconds since the event before it in the "
     "history; 0 at its first event",
     "hour": "the hour of the day, 0 to 23, plus 1, in {zone}",
     "weekday": "the day of the week, Monday is 1 and Sunday 7, in {zone}",
     "month": "the month, January is 1, in {zone}",
-    "weight": f"of a weight w 1 where w = 0, 2 + p where w > 0, {3 + TOP} + p where w < 0, with p = "
+    "weight": f"for a weight w: 1 if w = 0, 2 + p if w > 0, {3 + TOP} + p if w < 0, with p = "
     f"{-PARTS * OCTAVES[0]} + round({PARTS} * log2(max(|w|, 2^{OCTAVES[0]}))), at most {TOP}; "
     "halves are rounded to the even number",
     "session": "2 where a session begins at the event, else 1",
-    "type": "the place of the event's type in values, from 1",
-    "switch": "1 where the item and that of the event before in the history share one of their topics (topics has "
-    "those of each of ids), 2 where they don't; 0 at the first event, and where one of the two has no topics",
+    "type": "the position of the event's type in values, from 1",
+    "switch": "1 if the item and that of the event before it in the history share a topic (topics has those of each "
+    "of ids), 2 if they don't; 0 at the first event, and if one of the two has no topics",
     MOMENT: f"the whole seconds since the history's first event whose time is known, plus 1, at most {LONGEST}",
     BASKET: "twice the number of the event's basket in the history, from 1, plus 1 where it is the first event of its "
-    "basket; events of the same time are a basket",
+    "basket; events with the same time form a basket",
 }
 LATER = (
-    "at the newest event the {plain} that an event at the time of asking would have, at an earlier one that of the "
+    "at the newest event, the {plain} that an event at the time of asking would have; at an earlier one, that of the "
     "event after it"
 )
 
 
 def names_of(kinds: Sequence[str]) -> list[str]:
-    """The names of the inputs of kinds of context, in their order.
+    """Returns the names of the inputs for kinds of context, in their order.
 
     >>> names_of(["gap", "user age", "moment"])
     ['gap', 'user_age', 'moment']
@@ -47,20 +47,21 @@ def names_of(kinds: Sequence[str]) -> list[str]:
 
 
 def shapes_of(kinds: Sequence[str], rows: Any, length: int) -> list[jax.ShapeDtypeStruct]:
-    """The shapes of the same inputs: [rows, length] int32 of events, [rows] of columns of users."""
+    """Returns the shapes of these inputs: [rows, length] int32 for events, [rows] int32 for user columns."""
     per_event = jax.ShapeDtypeStruct((rows, length), jnp.int32)
     per_user = jax.ShapeDtypeStruct((rows,), jnp.int32)
     return [per_user if steady else per_event for steady in context.is_steady(kinds)]
 
 
 def assembled(kinds: Sequence[str], columns: Sequence[jax.Array], items_BL: jax.Array, masks: int) -> jax.Array | None:
-    """What a model is shown, [B, L + masks, K] int32, of these inputs; None without kinds.
+    """Assembles the context of a model, [B, L + masks, K] int32, from these inputs; None without kinds.
 
     Args:
-        kinds: of the model.
-        columns: one a kind, as of `shapes_of`.
+        kinds: the kinds of context of the model.
+        columns: an array for each kind, as in `shapes_of`.
         items_BL: the histories, 0 after the newest; programs.START for a user without one.
-        masks: slots that a model fills after the history: what is asked at the newest event is shown at the last.
+        masks: the number of mask slots after a history. Kinds that depend on the time of asking are given at the newest
+            event, and move to the last of these slots.
     """
     if not kinds:
         return None
@@ -80,13 +81,13 @@ def assembled(kinds: Sequence[str], columns: Sequence[jax.Array], items_BL: jax.
 
 
 def columns_of(kinds: Sequence[str], contexts: Sequence[np.ndarray], length: int, masks: int) -> list[np.ndarray]:
-    """The inputs that say what these contexts say, one a kind: the reverse of `assembled`.
+    """Returns the inputs that hold these contexts, one for each kind: the reverse of `assembled`.
 
     Args:
-        kinds: of the model.
-        contexts: of each history, [events + masks, K] each.
-        length: L, at least the events of each.
-        masks: as of `assembled`.
+        kinds: the kinds of context of the model.
+        contexts: the context of each history, [events + masks, K].
+        length: L, at least the number of events of each history.
+        masks: as for `assembled`.
     """
     columns = []
     for kind, (steady, asked) in enumerate(zip(context.is_steady(kinds), context.is_asked(kinds), strict=True)):
@@ -111,7 +112,7 @@ def drawn(
     columns: Sequence[Column],
     random: np.random.Generator,
 ) -> np.ndarray:
-    """Some context of a history of this many events, [events + masks, K], to compare programs by."""
+    """Draws a random context for a history of this many events, [events + masks, K], to compare programs."""
     sizes = {"type": len(types)} | {USER + column.name: column.size for column in columns}
     times = np.cumsum(random.integers(0, 1 << random.integers(0, 20), events) * random.integers(0, 2, events)) * SECOND
     times[random.random(events) < 0.1] = context.UNKNOWN
@@ -134,15 +135,15 @@ def described(
     columns: Sequence[Column] = (),
     topics: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
-    """How to compute the inputs of kinds of context, for the file beside an exported one.
+    """Describes how to compute the inputs for kinds of context, for the JSON file beside an exported program.
 
     Args:
-        kinds: of the model.
+        kinds: the kinds of context of the model.
         length: L.
-        zone: of the training's `context_zone`.
-        types: names of the types of events, by their numbers from 1.
-        columns: of users.
-        topics: of items, as of `topics.values`.
+        zone: the training's `context_zone`.
+        types: names of the event types, in the order of their numbers from 1.
+        columns: the user columns that the model uses.
+        topics: topics of the items, as returned by `topics.values`.
     """
     by_name, found = {column.name: column for column in columns}, []
     for kind, name in zip(kinds, names_of(kinds), strict=True):
@@ -165,10 +166,10 @@ def described(
 
 def _of_users(column):
     if column.values:
-        about = "the place in values, from 1, of what is known of the user as text (integers as they are printed)"
+        about = "the position in values, from 1, of the user's value as text (integers as they are printed)"
         return {"about": about, "values": list(column.values)}
     about = (
-        "the place in ends, from 1, of the first that is at least the user's number (of a date the seconds since 1970, "
-        "UTC); the last place where none is"
+        "the position in ends, from 1, of the first that is at least the user's number (for a date: seconds since "
+        "1970, UTC); the last position if none is"
     )
     return {"about": about, "ends": list(column.ends)}

@@ -24,21 +24,21 @@ def load(
     item_devices: int = 1,
     stock: str | os.PathLike | None = None,
 ) -> Recommender:
-    """The Recommender of a workdir.
+    """Returns the Recommender of a workdir.
 
     Args:
-        path: the workdir, or its address in an object store, as s3://bucket/runs/a.
+        path: the workdir, or its address in an object store, such as s3://bucket/runs/a.
         checkpoint: "best", "latest" or a step.
         approximate: whether to score only likely candidates, for large catalogues on a CPU (see `candidates`).
-        items: a table of items, a path or one in memory. Items that the training lacks are recommended too, by what
-            it has learned of their features.
-        item_devices: number of devices that share the rows of the tables of items, for a catalogue that one does not
-            hold.
-        stock: the file of a service's `--stock`: its items that came and went do so here.
+        items: a table of items, as a path or in memory. Items that the training lacks are recommended too, by what it
+            has learned of their features.
+        item_devices: number of devices over which the rows of the item tables are split, for a catalogue that does not
+            fit on one.
+        stock: the file of a service's `--stock`, whose changes are applied to the catalogue.
 
     Raises:
-        UserError: there is no training or no such checkpoint; a library is missing; the devices don't divide so; the
-            file of changes can't be read.
+        UserError: there is no training or no such checkpoint; a library is missing; the number of devices is not a
+            multiple of `item_devices`; the file of changes can't be read.
     """
     recommender = loaded(path, checkpoint, approximate, items, item_devices)
     return recommender if stock is None else changes.onto(recommender, changes.read(Path(stock)))
@@ -52,7 +52,7 @@ def loaded(
     item_devices: int = 1,
     together: bool = False,
 ) -> Recommender:
-    """As `load`. together: as for `restore_params`."""
+    """As `load`, without changes of the catalogue. together: as for `restore_params`."""
     mesh, copy = placed.mesh_of(item_devices), here(path, checkpoint)
     stored = workdir.read(copy)
     catalogue = workdir.catalogue(copy, stored)
@@ -69,12 +69,12 @@ def loaded(
 
 
 def _users(path: Path, stored: workdir.Stored) -> Users | None:
-    """The Users of a workdir; None with a warning if an earlier version didn't store them."""
+    """Returns the Users of a workdir; None with a warning if an earlier version didn't store them."""
     found = workdir.users(path, stored)
     if found is None:
         warnings.warn(
-            f"{path} has vectors of users and no {workdir.USERS} that says whose: everyone is answered as a new user. "
-            "The training's command, given again, writes it and trains no further",
+            f"{path} has user vectors, but no {workdir.USERS} that says whose: everyone is answered as a new user. "
+            "Running the training's command again writes it, and trains no further",
             stacklevel=4,
         )
     return found

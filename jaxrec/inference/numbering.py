@@ -15,8 +15,8 @@ HALF = 1 << 63  # bound of an int64
 class Numbering:
     """The item numbers of a catalogue's external ids.
 
-    The ids of a catalogue are all integers or all text, and integers are printed in one way only. So 7 and "7" are the
-    same item in either catalogue, and "07" is another.
+    The ids of a catalogue are all integers or all text, and an integer has only one printed form. So 7 and "7" are the
+    same item in either kind of catalogue, and "07" is another.
     """
 
     def __init__(self, ids: np.ndarray):
@@ -25,7 +25,7 @@ class Numbering:
             ids: [V] int64 or str, in the order of their numbers, from 1.
         """
         self._number = {id: number for number, id in enumerate(ids.tolist(), 1)}
-        self._later: dict = {}  # of ids that came later, so that the many others need no copy
+        self._later: dict = {}  # of ids added later, so that `extended` need not copy the others
         self._kind = int if ids.dtype.kind == "i" else str
         self._dtype = ids.dtype
 
@@ -33,22 +33,22 @@ class Numbering:
         return id in self._number or id in self._later
 
     def own(self, id: int | str) -> int | str:
-        """An id in the type of the catalogue: 7 for "7" where ids are integers; as it is where it can't be one."""
+        """Returns an id in the type of the catalogue: 7 for "7" if that is integers; unchanged if it can't be one."""
         found = arguments.as_id(id, self._kind)
         return id if found is None else found
 
     def new(self, ids: Iterable, name: str) -> np.ndarray:
-        """Ids of items to be added, in the type of the catalogue: its later elements, as they are.
+        """Returns the ids of items to be added as an array of the type of the catalogue's ids.
 
         >>> Numbering(np.array([3, 5])).new([7, "8"], "add").tolist()
         [7, 8]
 
         Args:
             ids: external ids.
-            name: of the argument, for messages.
+            name: the name of the argument, for messages.
 
         Raises:
-            UserError: one is none that the catalogue could have, such as " 5" where ids are integers.
+            UserError: the catalogue can't have such an id, as " 5" if its ids are integers.
         """
         found = []
         for id in ids:
@@ -71,13 +71,13 @@ class Numbering:
         return other
 
     def numbers(self, ids: Iterable, where: str = "") -> tuple[list[int], list]:
-        """The numbers of the known ids, and the unknown ids, in order. `where` is the beginning of an error's message.
+        """Returns the numbers of the known ids, and the unknown ids, in order. `where` begins error messages.
 
         Raises:
             UserError: an element is not an id, such as a list.
         """
         ids, known, unknown = list(ids), [], []
-        if set(map(type, ids)) == {self._kind}:  # as most are: without Python code for each
+        if set(map(type, ids)) == {self._kind}:  # the usual case, without Python code for each
             with contextlib.suppress(KeyError):
                 return list(map(self._number.__getitem__, ids)), []
         for id in ids:
@@ -88,11 +88,11 @@ class Numbering:
         return known, unknown
 
     def known(self, ids: Iterable, name: str, what: str = "in the catalogue") -> list[int]:
-        """The numbers of ids, all of which must be known.
+        """Returns the numbers of ids, all of which must be known.
 
         Args:
             ids: external ids.
-            name: of the argument, for messages.
+            name: the name of the argument, for messages.
             what: where they must be known, for messages.
 
         Raises:
@@ -105,7 +105,7 @@ class Numbering:
         return numbers
 
     def _own(self, id, where):
-        """The id as the catalogue has it; None for values that are no ids, such as True, or floats that lost digits."""
+        """Returns the id in the type of the catalogue; None for values such as True, or floats that lost digits."""
         if not id.__hash__:
-            raise UserError(f"{where}{arguments.some([id])} is no id: give texts or integers, one after the other")
+            raise UserError(f"{where}{arguments.some([id])} is no id: give a flat list of texts or integers")
         return arguments.as_id(id, self._kind)

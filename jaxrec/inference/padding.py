@@ -8,24 +8,24 @@ import numpy as np
 
 
 def shapes(args: Any) -> tuple[tuple[int, ...], ...]:
-    """The shapes of the arrays of a tree."""
+    """Returns the shapes of the arrays of a tree."""
     return tuple(np.shape(x) for x in jax.tree.leaves(args))
 
 
 def power(n: int) -> int:
-    """The smallest power of two that is at least n."""
+    """Returns the smallest power of two that is at least n."""
     return 1 << max(n - 1, 0).bit_length()
 
 
 def padded(array: np.ndarray, rows: int) -> np.ndarray:
-    """The array with zero rows appended."""
+    """Returns the array with zero rows appended."""
     if len(array) == rows:
         return array
     return np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
 
 
 def cut(found: Sequence[Any], rows: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(items, scores) on the host, without the padding."""
+    """Returns (items, scores) on the host, without the padding."""
     items, scores = found
     return np.asarray(items)[:rows, :k], np.asarray(scores)[:rows, :k]
 

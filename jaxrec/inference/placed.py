@@ -1,4 +1,4 @@
-"""Where the params of an engine lie: on one device, or with the tables of items split over several."""
+"""Places the params of an engine: on one device, or with the item tables split over several."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,10 +18,10 @@ OFFERED = "offered"  # in params: [V] float32, 0 for rows of items that can be r
 
 
 def mesh_of(item_devices: int) -> Mesh | None:
-    """The mesh of this process's devices on which so many of them share the rows of the tables; None for one.
+    """Returns the mesh of this process's devices on which `item_devices` share the rows of the tables; None for 1.
 
     Raises:
-        UserError: these devices don't divide so.
+        UserError: `item_devices` is not a divisor of their number.
     """
     if type(item_devices) is not int or item_devices < 1:
         raise UserError(f"item_devices is {item_devices!r}: it must be a whole number of devices, 1 or more")
@@ -36,16 +36,16 @@ def mesh_of(item_devices: int) -> Mesh | None:
 
 
 def folded_on(model: Model, params: Any, mesh: Mesh | None) -> tuple[Model, Any]:
-    """The model as its programs run on a mesh, with a share of the tables on each device, and its params: `folded`."""
+    """Returns `folded` of a model and its params; on a mesh, for programs that see one device's share of the tables."""
     return folded(model if mesh is None else sharded(model, ITEM, mesh.shape[ITEM]), params)
 
 
 def restored(
     path: Any, model: Model, checkpoint: str | int, mesh: Mesh | None, together: bool = False
 ) -> tuple[Any, int]:
-    """The params of a workdir's checkpoint on their devices, and its step: as `restore_params`.
+    """Returns the params of a workdir's checkpoint, on their devices, and its step, as `restore_params` does.
 
-    The tables of a mesh are put together on the host, and never whole on a device.
+    With a mesh, the tables are assembled on the host, and are never whole on a device.
     """
     if mesh is None:
         return restore_params(path, model, checkpoint, placement.one_device(), together)
@@ -54,22 +54,22 @@ def restored(
 
 
 def put(model: Model, params: Any, mesh: Mesh | None) -> Any:
-    """The params on their devices, split tables padded with zero rows."""
+    """Returns the params on their devices; split tables are padded with zero rows."""
     return jax.device_put(params) if mesh is None else shards.put(params, specs(model, params, mesh), mesh, ITEM)
 
 
 def whole(model: Model, params: Any, mesh: Mesh | None) -> Any:
-    """The params of a model with its tables whole, without padding; of a mesh on the host."""
+    """Returns the params of a model with whole tables, without padding; from a mesh, on the host."""
     return params if mesh is None else shards.whole(params, jax.eval_shape(model.init, jax.random.key(0)))
 
 
 def per_item(model: Model, params: Any) -> list[str]:
-    """The names of the params with a row per item."""
+    """Returns the names of the params with a row per item."""
     return [name for name in (*model.item_tables, BONUS, OFFERED) if name in params]
 
 
 def specs(model: Model, params: Any, mesh: Mesh | None) -> Any:
-    """How each of the params lies on a mesh; None where there is none."""
+    """Returns the PartitionSpec of each of the params; None without a mesh."""
     if mesh is None:
         return None
     split = per_item(model, params)
@@ -77,13 +77,13 @@ def specs(model: Model, params: Any, mesh: Mesh | None) -> Any:
 
 
 def jitted(program: Callable, mesh: Mesh | None, tree: Any, args: Sequence[P]) -> Callable:
-    """The program (tree, *args), on a mesh run by each device on its share; what it answers is the same on all.
+    """Jits a program (tree, *args). On a mesh, each device runs it on its share, and all return the same.
 
     Args:
         program: a function of arrays.
-        mesh: of the engine.
-        tree: how its parts lie on the mesh.
-        args: how the other arguments do.
+        mesh: the engine's mesh, or None.
+        tree: the PartitionSpecs of the tree.
+        args: the PartitionSpecs of the other arguments.
     """
     if mesh is None:
         return jax.jit(program)

@@ -6,10 +6,10 @@ import numpy as np
 
 
 class Popularity:
-    """The items of a catalogue by popularity, the earlier in the catalogue first among equal ones.
+    """The items of a catalogue by popularity; ties are in the order of the catalogue.
 
     Args:
-        counts: [V], the occurrences of each item in training; None if the training didn't store them.
+        counts: [V], how often each item occurs in training; None if the training didn't store them.
     """
 
     def __init__(self, counts: np.ndarray | None):
@@ -25,7 +25,7 @@ class Popularity:
         return other
 
     def best(self, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k most popular allowed items: (numbers [K], their shares of the training data [K]), with K <= k.
+        """Returns the k most popular allowed items: (numbers [K], their shares of the training data [K]), with K <= k.
 
         Args:
             allowed: [V] bool.

@@ -11,7 +11,7 @@ from jaxrec.batches.stream import Stream
 from jaxrec.kernels import ranking, shards
 from jaxrec.models.model import Model
 
-START = -1  # in the place of the item of a history that has none, of a model that `starts`
+START = -1  # stands for the item of an empty history, in models with `starts`
 
 
 def hidden(
@@ -22,15 +22,15 @@ def hidden(
     user_B: jax.Array | None = None,
     context_BTK: jax.Array | np.ndarray | None = None,
 ) -> jax.Array:
-    """The hidden vector from which each history's next item is scored. [B, T], 0 after the newest -> [B, D] float32
+    """Returns the hidden vector that scores each history's next item. [B, T], 0 after the newest -> [B, D] float32
 
     Args:
-        model: Model.
-        objective: Objective.
+        model: the Model.
+        objective: the Objective.
         params: the model's.
         items_BT: int32 histories; START alone for a user without one.
-        user_B: [B] int32 numbers of users, -1 for nobody whom the model knows, as all are where None.
-        context_BTK: as Stream has it; None for a model that is shown none.
+        user_B: [B] int32 numbers of users, -1 for unknown users; None: all are unknown.
+        context_BTK: as in Stream; None for a model without context.
     """
     start_BT = items_BT == START if model.starts else None
     items_BT = jnp.abs(items_BT) if model.starts else items_BT
@@ -48,26 +48,26 @@ def hidden(
 def top_k(
     table: tuple, hidden_BD: jax.Array, allowed_BV: jax.Array, *, k: int, axis: str | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """The best k allowed items by an output embedding (table [V, D], bias [V] or None): (items, scores), [B, k].
+    """Returns the best k allowed items by an output embedding (table [V, D], bias [V] or None): items, scores, [B, k].
 
-    With an axis of devices each has an equal share of the table and of `allowed_BV`, whose padding is not allowed.
+    With `axis`, an axis of devices, each has an equal share of the table and of `allowed_BV`; padding is not allowed.
     """
     return _best(ranking.dot_all(table, hidden_BD), allowed_BV, k, axis)
 
 
 def lengths(model: Model, params: Any) -> jax.Array:
-    """The lengths of the rows of the output table, [V] float32, above 0."""
+    """Returns the L2 norms of the rows of the output table, [V] float32, above 0."""
     return jnp.maximum(jnp.linalg.norm(model.output_embedding(params)[0], axis=1), 1e-12)
 
 
 def similar(
     model: Model, params_and_lengths: tuple[Any, jax.Array], units_ND: jax.Array, allowed_NV: jax.Array, *, k: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The best k allowed items by the cosines between vectors of length 1 and the rows of the output table.
+    """Returns the best k allowed items by the cosines between vectors of length 1 and the rows of the output table.
 
     Args:
-        model: Model.
-        params_and_lengths: the model's params, and the lengths of those rows, [V].
+        model: the Model.
+        params_and_lengths: the model's params, and the norms of those rows, [V].
         units_ND: the vectors.
         allowed_NV: as for `top_k`.
         k: at least 1.
@@ -94,18 +94,18 @@ def answer(
     *,
     k: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """The best k allowed items after each history, as one program."""
+    """Returns the best k allowed items after each history, as one program."""
     hidden_BD = hidden(model, objective, params, items_BT, user_B, context_BTK)
     return top_k(model.output_embedding(params), hidden_BD, allowed_BV, k=k, axis=model.item_axis)
 
 
 def begin(model: Model, params: Any, items_BT: jax.Array) -> tuple[Any, jax.Array]:
-    """The carry and the hidden vector [B, D] after whole histories, of a model with a carry.
+    """Returns the carry and the hidden vector [B, D] after whole histories, of a model with a carry.
 
     Args:
-        model: Model.
+        model: the Model.
         params: the model's.
-        items_BT: int32 histories that end in the last slot, 0 before; position 0, of the oldest, resets the carry.
+        items_BT: int32 histories, left-padded with 0; position 0, that of the oldest item, resets the carry.
     """
     real_BT, zeros_BT = items_BT > 0, jnp.zeros_like(items_BT)
     slots_BT = jnp.arange(items_BT.shape[1], dtype=jnp.int32) - (~real_BT).sum(-1, keepdims=True)
@@ -117,7 +117,7 @@ def begin(model: Model, params: Any, items_BT: jax.Array) -> tuple[Any, jax.Arra
 def advance(
     model: Model, params: Any, carry: Any, hidden_1D: jax.Array, items_T: jax.Array, count: jax.Array
 ) -> tuple[Any, jax.Array]:
-    """The carry and the hidden vector [1, D] after the first `count` of the items [T] int32."""
+    """Returns the carry and the hidden vector [1, D] after the first `count` of the items [T] int32."""
 
     def one(i, state):
         item_11, zero = items_T[i].reshape(1, 1), jnp.zeros((1, 1), jnp.int32)

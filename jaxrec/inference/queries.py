@@ -20,41 +20,41 @@ class Query:
     exclude_seen: bool | None = None  #: leave out the items of the history; None: as the training's key `seen` says
     candidates: Iterable | None = None  #: ids to choose from; None: the whole catalogue
     block: Iterable = ()  #: ids that are never recommended
-    #: attribute -> a value; a list of values, of which one must match; or bounds, such as {"at_least": 10, "below": 50}
+    #: attribute -> a value; a list of values, any of which may match; or bounds, such as {"at_least": 10, "below": 50}
     where: Mapping = field(default_factory=dict)
     #: the time of each event of the history, for models that use it: seconds since 1970, a datetime, or ISO 8601 text
     times: Sequence | None = None
     weights: Sequence | None = None  #: the weight of each event of the history, for models that use it
-    types: Sequence | None = None  #: the type of each event of the history, as "purchase", for models that use it
-    #: the id of the session of each event, for models that are shown where one begins; None: unknown
+    types: Sequence | None = None  #: the type of each event of the history, such as "purchase", for models that use it
+    #: the id of the session of each event, for models that use where sessions begin; None: unknown
     sessions: Sequence | None = None
-    #: when the next item is asked for, as one of `times`, for models that are shown the time of asking; None: unknown
+    #: when the next item is requested, as one of `times`, for models that use the time of asking; None: unknown
     now: object = None
-    #: what is known of the user, {column: value} as {"gender": "F"}, for models that are shown such columns
+    #: what is known of the user, {column: value} such as {"gender": "F"}, for models that use such columns
     user_columns: Mapping | None = None
     user: object = None  #: the id of the user, for models with user embeddings; None: unknown
     strict: bool = False  #: whether a history without known items is an error; otherwise popular items are recommended
 
 
 def queries_of(histories: Iterable, own: Mapping[str, Iterable | None], **shared: Any) -> list[Query]:
-    """A Query for each of many histories.
+    """Returns a Query for each of many histories.
 
     Args:
-        histories: of external ids.
-        own: {"users" or another field: its value for each history}; None: of none of them.
-        shared: the other fields.
+        histories: lists of external ids.
+        own: {"users" or another field: its value for each history, or None if there are none}.
+        shared: the other fields, the same for all.
 
     Raises:
-        UserError: there are not as many values as histories.
+        UserError: a field does not have as many values as there are histories.
     """
     histories = arguments.id_list(histories, "histories")
-    for name in ("candidates", "block"):  # what can be gone through but once serves all of them
+    for name in ("candidates", "block"):  # an iterator can be read only once, and all queries need it
         if shared.get(name) is not None:
             shared[name] = arguments.id_list(shared[name], name)
     given = {name: arguments.id_list(values, name) for name, values in own.items() if values is not None}
     for name, values in given.items():
         if len(values) != len(histories):
-            raise UserError(f"{name}: {len(values)} for {len(histories)} histories: give one each, None for nobody")
+            raise UserError(f"{name}: {len(values)} for {len(histories)} histories: give one each, None where unknown")
     if "users" in given:
         given["user"] = given.pop("users")
     return [
@@ -76,7 +76,7 @@ class Session(NamedTuple):
 
 
 def belonging(recommender: Any, known: Sequence[int]) -> str:
-    """Returns a text of the trained params, and of the ids of items that were added since, up to the last known one."""
+    """Returns text that identifies the trained params, and the ids of items added since, up to the last known one."""
     base = recommender.base or recommender
     added = recommender.catalogue.ids[len(base.catalogue.ids) : max(known, default=0)].tolist()
     return base.engine.checksum + (repr(added) if added else "")
@@ -86,8 +86,8 @@ def check_session(session: object, recommender: Any, which: str = "") -> None:
     """Checks that a Session was created by the params of a Recommender.
 
     Args:
-        session: Session.
-        recommender: Recommender.
+        session: the Session.
+        recommender: the Recommender.
         which: the beginning of an error's message.
 
     Raises:
@@ -107,12 +107,12 @@ class CheckedQuery(NamedTuple):
 
     known: list  #: the history's items
     state: tuple | None  #: the state of a Session
-    unknown: list  #: ids of history, candidates and block list that the catalogue doesn't have; users and types too
+    unknown: list  #: ids of history, candidates and block that the catalogue lacks; unknown users, types, column values
     k: int
     out: list  #: items that are not recommended
     pool: np.ndarray | None  #: items to choose from, ascending; None: the whole catalogue
     user: int = -1  #: the number of the user; -1: unknown
-    #: [known, K] of the history's events, where the model is shown any; then of the slots that masks ask at, if any do
+    #: [known, K] of the history's events, for models with context; mask slots come after them if they have any
     context: np.ndarray | None = None
 
 
@@ -120,11 +120,11 @@ class Ranked(list):
     """A list of (external id, score), the best first.
 
     Attributes:
-        unknown: the given ids that the catalogue doesn't have; and what did not train of users and types of events.
-        fallback: whether the history has no known item, nor the model anything else to go by. Then these are the items
-            with the most occurrences in training, the earlier in the catalogue among equal ones, and scores are their
-            shares. It is empty for trainings that didn't store the counts.
-        step: of the checkpoint that answered; None if there is none.
+        unknown: the given ids that the catalogue lacks, and users, event types and column values that are unknown too.
+        fallback: whether the history has no known item, and the model nothing else to go by. Then these are the items
+            with the most occurrences in training (ties in the order of the catalogue), and scores are their shares.
+            The list is empty for trainings that didn't store the counts.
+        step: the step of the checkpoint that answered; None if there is none.
     """
 
     def __init__(

@@ -50,26 +50,26 @@ class Recommender:
         mesh: Mesh | None = None,
     ):
         self.config, self.catalogue, self.step, self.path, self.users = config, catalogue, step, path, users
-        self.columns, self.types = columns, types  #: of users, that the model is shown; names of the events' types
-        self.data: Interactions | None = None  #: of the training, where `jaxrec.fit` has them in memory
+        self.columns, self.types = columns, types  #: user columns that the model uses; names of event types
+        self.data: Interactions | None = None  #: those of the training, if `jaxrec.fit` has them in memory
         self.training: Any = None  #: the Training of `jaxrec.fit`
         self._model, self._checker = model, Checker(config, catalogue, users, types, columns)
         self._popularity, self._trained = Popularity(catalogue.counts), params
         self.offered = np.ones(len(catalogue.ids), bool)  #: [V] whether each item is recommended: see `changed`
-        self.base: Recommender | None = None  #: what it was before any change
-        self._ids = catalogue.ids.astype(object)  # what a result is made of, without a conversion
+        self.base: Recommender | None = None  #: the Recommender before any change
+        self._ids = catalogue.ids.astype(object)  # Python objects, so that results need no conversion
         plain, params = placed.folded_on(model, params, mesh)
         sizes = len(catalogue.ids), config.length, approximate
         self.engine = Engine(plain, objectives.build(config), params, *sizes, context.kinds_of(config), mesh)
 
     def renewed(self, checkpoint: str | int = "best") -> "Recommender":
-        """A Recommender of another checkpoint, without what `changed` did, which shares all compiled programs.
+        """Returns the Recommender of another checkpoint, with the same compiled programs, but no changes by `changed`.
 
         Raises:
             UserError: there is no such checkpoint, or no workdir.
         """
         if self.path is None:
-            raise UserError("a Recommender of no workdir has no other checkpoint: load one")
+            raise UserError("a Recommender without a workdir has no other checkpoint: load one")
         params, step = placed.restored(self.path, self._model, checkpoint, self.engine.mesh)
         other = copy.copy(self.base or self)
         _, own = placed.folded_on(self._model, params, self.engine.mesh)
@@ -80,7 +80,7 @@ class Recommender:
         """Returns a Recommender with items added to the catalogue, and others that are no longer recommended.
 
         Raises:
-            UserError: as `stock.changed`, which takes the same.
+            UserError: as for `stock.changed`, which takes the same arguments.
         """
         before = Stock(self.catalogue, self.engine, self.offered)
         trained = self.config, self._model, placed.whole(self._model, self._trained, self.engine.mesh)
@@ -111,7 +111,7 @@ class Recommender:
         user_columns: Mapping | None = None,
         sessions: Sequence | None = None,
     ) -> Ranked:
-        """The k best next items for one history. The arguments are the fields of a Query."""
+        """Returns the k best next items for one history. The arguments are the fields of a Query."""
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
         rest |= {"user": user, "strict": strict, "times": times, "weights": weights, "types": types, "now": now}
         return self.answer([Query(history, k, user_columns=user_columns, sessions=sessions, **rest)])[0]
@@ -133,17 +133,17 @@ class Recommender:
         user_columns: Iterable | None = None,
         sessions: Iterable | None = None,
     ) -> list[Ranked]:
-        """`recommend` for many histories, each with its own of what is said in the plural; all asked `now`."""
+        """`recommend` for many histories. users, times, weights, types, user_columns and sessions hold one for each."""
         own = {"users": users, "times": times, "weights": weights, "types": types, "sessions": sessions}
         rest: dict[str, Any] = {"exclude_seen": exclude_seen, "candidates": candidates, "block": block, "where": where}
         own |= {"user_columns": user_columns}
         return self.answer(queries_of(histories, own, k=k, strict=strict, now=now, **rest))
 
     def answer(self, queries: Iterable[Query | CheckedQuery]) -> list[Ranked]:
-        """The best items for each of many queries, all fields of which may differ.
+        """Returns the best items for each of many queries, all fields of which may differ.
 
         Args:
-            queries: Query, or CheckedQuery as `check` returns it.
+            queries: Query, or CheckedQuery as returned by `check`.
 
         Returns:
             A Ranked [(external id, score), ...] for each query. Among equal scores the lower item number comes first.
@@ -181,25 +181,25 @@ class Recommender:
         return self._checker.check(query, self)
 
     def start(self, history: Iterable = ()) -> Session:
-        """A Session with this history, for models with a recurrent state. `advance` adds an item to it.
+        """Returns a Session with this history, for models with a recurrent state. `advance` adds an item to it.
 
         Raises:
             UserError: the model has no state.
         """
         if (state := self.engine.start()) is None:
             name = self.config.model.name
-            raise UserError(f"{name} carries no state of a user, as gru4rec does: give the whole history to recommend")
+            raise UserError(f"{name} carries no state of a user, unlike gru4rec: give the whole history to recommend")
         if shown := ", ".join(self.engine.kinds):
-            raise UserError(f"the model is shown the {shown} of events: give recommend the whole history, with them")
+            raise UserError(f"the model uses the {shown} of events: give recommend the whole history, with them")
         return self._advanced(Session(state), history)
 
     def advance(self, session: Session, item: Any) -> Session:
-        """The Session after one more item. If the catalogue lacks it, only `unknown` of the Session changes."""
+        """Returns the Session after one more item. If the catalogue lacks it, only `unknown` of the Session changes."""
         check_session(session, self)
         return self._advanced(session, [item])
 
     def similar(self, item: Any, k: int = 10) -> Ranked:
-        """The k other items most similar to this one, by the cosine of their embeddings: (external id, cosine).
+        """Returns the k other items most similar to this one, by the cosine of their embeddings: (external id, cosine).
 
         Raises:
             UserError: the item is not in the catalogue; k is below 1.
@@ -224,7 +224,7 @@ class Recommender:
         user_columns: Mapping | None = None,
         sessions: Sequence | None = None,
     ) -> np.ndarray:
-        """The change in the scores of `items` due to each item of a history: the score with it minus that without it.
+        """Returns the change in the scores of `items` due to each item of a history: scores with it minus without it.
 
         Args:
             history: external ids, oldest first.
@@ -266,33 +266,33 @@ class Recommender:
         Raises:
             UserError: the data are not found, or are not those of the training.
         """
-        from jaxrec.evaluation.evaluator import evaluation  # serving does without
+        from jaxrec.evaluation.evaluator import evaluation  # serving does not need it
 
         if self.path is None:
-            raise UserError("a Recommender of no workdir can't be evaluated: load one")
+            raise UserError("a Recommender without a workdir can't be evaluated: load one")
         of = self.path, self._data(data), self.step, protocol, split, baselines
         return evaluation(*of, beyond_accuracy=beyond_accuracy, query_time=query_time)
 
     def item_vectors(self) -> pl.DataFrame:
-        """A polars frame with a row per item: `id`, `vector` [D] float32, and `bias` if the model has one."""
+        """Returns a polars frame with a row per item: `id`, `vector` [D] float32, and `bias` if the model has one."""
         return vectors.item_vectors(self.engine, self.catalogue)
 
     def user_vectors(self, data: Any = None) -> pl.DataFrame:
-        """A polars frame of `id` and `vector` [D] float32, for users of a log with an item of the catalogue."""
+        """Returns a polars frame of `id` and `vector` [D] float32, for users of a log with an item of the catalogue."""
         log = self.log(data)
         return pl.concat(self.bulk(log).hidden(np.arange(len(log.users))))
 
     def recommend_users(
         self, users: Any = "all", k: int = 10, data: Any = None, exclude_seen: bool | None = None, now: object = None
     ) -> pl.DataFrame:
-        """The best next items for users of a log: a polars frame of `user`, `rank` (from 1), `item` and `score`.
+        """Returns the best next items for users of a log: a polars frame of `user`, `rank` (from 1), `item`, `score`.
 
         Args:
             users: external ids, or "all".
             k: the maximum number of items per user.
             data: the log, as in `evaluate`.
             exclude_seen: as in a Query.
-            now: as in a Query, of all users.
+            now: as in a Query, the same for all users.
 
         Raises:
             UserError: the log lacks one of the users, or has events of them after `now`; k is below 1.
@@ -301,16 +301,16 @@ class Recommender:
         return pl.concat(self.bulk(log, now).recommend(rows_of(log, users), *self.asked(k, exclude_seen)))
 
     def bulk(self, log: Interactions, now: object = None) -> Bulk:
-        """The Bulk of a log, which answers for its users in blocks, asked `now` (as in a Query)."""
+        """Returns the Bulk of a log, which answers for its users in blocks. `now` is as in a Query."""
         known, vectors, zone = self._checker, self._checker.user_vectors.rows(log), self.config.context_zone
         return Bulk(self.engine, self.catalogue, log, vectors, now, zone, known.types, known.topics, known.columns)
 
     def log(self, data: Any = None) -> Interactions:
-        """The Interactions of a Log, a path or a table in memory; those of the training if None."""
+        """Returns the Interactions of a Log, a path or a table in memory; those of the training if None."""
         return data_of(self.config, self.path) if (found := self._data(data)) is None else found
 
     def asked(self, k: int, exclude_seen: bool | None = None) -> tuple[int, bool]:
-        """(k, at most the number of items; whether items of the history are left out), with defaults filled in."""
+        """Returns (k, at most the number of items; whether to leave out the history's items), with defaults applied."""
         exclude = self.config.seen == "exclude" if exclude_seen is None else exclude_seen
         return min(arguments.count(k), len(self._ids)), arguments.flag(exclude, "exclude_seen")
 
@@ -335,7 +335,7 @@ class Recommender:
             self.answer([Query(self.start(number), k)])
 
     def _popular(self, query):
-        """The answer to a Query whose history has no item of the catalogue."""
+        """Returns the answer to a Query whose history has no item of the catalogue."""
         allowed = together.allowed(len(self._ids), query.out, query.pool) & self.offered
         best = self._pairs(*self._popularity.best(allowed, query.k))
         return Ranked(best, query.unknown, fallback=True, step=self.step)

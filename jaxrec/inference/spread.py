@@ -1,4 +1,4 @@
-"""A program for batches that are independent of each other, run on several devices: each batch on one of them."""
+"""Runs a program on independent batches over several devices, each batch on one of them."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,19 +11,19 @@ from jax.sharding import PartitionSpec as P
 from jaxrec.kernels import placement as dev
 from jaxrec.kernels.placement import AXIS
 
-AHEAD = 2  # calls that are under way
+AHEAD = 2  # maximum number of calls in flight
 
 
 class Spread:
-    """A jitted program that answers as many batches in a call as there are devices.
+    """A jitted program that processes as many batches per call as there are devices.
 
-    A device works on one batch as if it were alone, so the results are those of one device, bit for bit. Batches of
-    other shapes need another program, so only batches of the same shapes are answered in one call.
+    A device works on one batch as if it were alone, so the results are those of one device, bit for bit. Other
+    shapes need another program, so only batches of the same shapes are processed in one call.
 
     Args:
         program: (params, *batch) -> arrays; all arrays have the batch's rows along their first axis.
-        devices: of this process; of a mesh with tables that are split, those that share a table work on one batch.
-        specs: how params lie on them; None: each device has them whole.
+        devices: devices of this process; on a mesh with split tables, those that share a table work on the same batch.
+        specs: the PartitionSpecs of params; None: each device has them whole.
 
     >>> double = Spread(lambda params, x: (params * x,), dev.local())
     >>> batches = [("a", (np.ones(3),)), ("b", (np.zeros(4),))]
@@ -38,11 +38,11 @@ class Spread:
         self._program, self._size = jax.jit(mapped), dev.data_size(mesh)
 
     def __call__(self, params: Any, batches: Iterable[tuple[Any, tuple]]) -> Iterator[tuple[Any, list[np.ndarray]]]:
-        """Answers batches, not in their order: the devices work while the next ones are put together.
+        """Processes batches, not in order: the devices work while the host prepares the next ones.
 
         Args:
-            params: on the host, or on the devices by the specs.
-            batches: (key, batch), each a tuple of arrays on the host, or None.
+            params: on the host, or on the devices as `specs` says.
+            batches: (key, batch) pairs; a batch is a tuple of arrays on the host, some of which may be None.
 
         Yields:
             (key, the program's arrays on the host).
@@ -56,7 +56,7 @@ class Spread:
             yield from self._apart(*under_way.popleft())
 
     def _groups(self, batches):
-        """Lists of as many batches of equal shapes as there are devices; the last ones of some shapes are shorter."""
+        """Yields lists of as many batches of equal shapes as there are devices; the last of a shape may be shorter."""
         waiting: dict = {}
         for key, batch in batches:
             shapes = tuple(None if x is None else x.shape for x in batch)
@@ -67,7 +67,7 @@ class Spread:
         yield from waiting.values()
 
     def _together(self, group):
-        """The batches of a group on the devices; those that have none repeat the first."""
+        """Returns the batches of a group on the devices; devices without a batch repeat the first."""
         batches = [batch for _, batch in group]
         batches += batches[:1] * (self._size - len(batches))
         return dev.spread(jax.tree.map(lambda *parts: np.concatenate(parts), *batches), self.devices)

@@ -10,22 +10,22 @@ import numpy as np
 from jaxrec.inference.queries import CheckedQuery
 from jaxrec.inference.recommender import Recommender
 
-NEW = 16  # maximum number of new items for which a state is looked for
-NUMBER = np.dtype(np.int32)  # of an item, in a key
+NEW = 16  # maximum number of new items after a kept state that is looked for
+NUMBER = np.dtype(np.int32)  # type of an item number in a key
 
 
 class States:
-    """The states of the histories that were asked for last, of models with a recurrent state.
+    """The states of the histories that were requested last, for models with a recurrent state.
 
-    A history is known by the numbers of all its items, so whoever has the same one has the same state, and an event
-    that is put between earlier ones makes it another history. The states belong to the params of a checkpoint, and are
-    dropped with them; items that are added or retired meanwhile don't change them.
+    A history is identified by the numbers of all its items, so users with the same history share a state, and an event
+    inserted between earlier ones makes it another history. The states belong to the params of a checkpoint, and are
+    dropped with them; adding or retiring items does not change them.
 
-    A history that is asked for once has no state: it is answered in one dispatch, and computing a state is another. It
-    has one from the second time on that it, or its beginning, is asked for.
+    A history that is requested once gets no state: answering takes one dispatch, and computing a state another. It gets
+    a state from the second time on that it, or a beginning of it, is requested.
 
-    Only histories that the model sees from their first item have a state here: of longer ones it sees the newest items
-    alone, so that each event begins another history.
+    Only histories that the model sees in full have a state. Of longer ones the model sees only the newest items, which
+    begin with another item after each event.
 
     >>> states = States(room=1000)
     >>> states.continued
@@ -36,18 +36,18 @@ class States:
         """Starts without states.
 
         Args:
-            room: the maximum number of states; the one used longest ago makes room for another.
+            room: the maximum number of states; the least recently used one is dropped for another.
         """
         self._room, self._kept = room, OrderedDict()
         self._whose = lambda: None
-        self.continued = 0  #: the number of histories that were answered by an earlier state
+        self.continued = 0  #: the number of histories that were answered from an earlier state
 
     def stated(self, recommender: Recommender, queries: Sequence[CheckedQuery]) -> list[CheckedQuery]:
-        """Returns the queries with the states of their histories, wherever there are any.
+        """Returns the queries with the states of their histories, where there are any.
 
         Args:
-            recommender: the Recommender that answers them next.
-            queries: as its `check` returns them.
+            recommender: the Recommender that will answer them.
+            queries: as returned by its `check`.
         """
         found, engine = list(queries), recommender.engine
         if not engine.keeps_states:
@@ -78,15 +78,15 @@ class States:
         return found
 
     def _belong_to(self, base):
-        """Drops the states of other params."""
+        """Drops the states if they belong to other params."""
         if self._whose() is not base:
             self._kept.clear()
             self._whose = weakref.ref(base)
 
     def _beginning(self, whole):
-        """Returns the longest beginning of a history that is kept: its number of items, 0 if there is none, and state.
+        """Returns the longest beginning of a history that is kept: its number of items (0 if none is), and its state.
 
-        One with a state goes before a longer one without, which was asked for once.
+        A beginning with a state is preferred to a longer one without, which was requested once.
         """
         items, asked = len(whole) // NUMBER.itemsize, 0
         for count in range(items, max(items - NEW, 1) - 1, -1):
@@ -109,7 +109,7 @@ def _key(known):
 
 
 def _each(states, rows):
-    """Returns the state of each row. That of one alone stays on the device: what scores it needs not wait for it."""
+    """Returns the state of each row. A single one stays on the device, so that scoring need not wait for it."""
     if rows == 1:
         return [states]
     on_host = jax.tree.map(np.asarray, states)

@@ -1,8 +1,8 @@
 """A catalogue that changes while it is in use: items are added to it, and retired from it.
 
-The tables have spare rows, so that nothing is compiled anew when an item is added. A row that is spare, or whose item
-is retired, has the score -inf, which no answer holds. An index of candidates stays that of the items it was built of:
-items that are added are scored beside it.
+The tables have spare rows, so that adding an item compiles nothing. Spare rows, and those of retired items, have the
+score -inf, and are never part of an answer. An index of candidates keeps the items that it was built from; items added
+later are scored in addition to its candidates.
 """
 
 import dataclasses
@@ -33,14 +33,14 @@ ROOM = 1024  # tables have a multiple of this number of rows
 
 
 class AlreadyThere(UserError):
-    """An item to be added is in the catalogue."""
+    """An item to be added is already in the catalogue."""
 
 
 class NewItem(NamedTuple):
-    """An item to be added: its vectors are typical of the items it is like, or else those of its features alone."""
+    """An item to be added. Its vectors are typical of the items in `like`, or without any, those of its features."""
 
     id: Any  #: external id
-    like: Sequence = ()  #: ids of items, of the catalogue or added before
+    like: Sequence = ()  #: ids of similar items, in the catalogue or added before
     about: Mapping[str, Any] = {}  #: attributes, by column of the table of items
 
 
@@ -53,17 +53,17 @@ class Stock(NamedTuple):
 
 
 def roomy(items: int) -> int:
-    """Returns the number of rows of tables with room for more than this number of items."""
+    """Returns the number of rows for tables that hold this number of items, with room for more."""
     return -(-(items + ROOM) // ROOM) * ROOM
 
 
 def with_room(stock: Stock, added: int = 0, rows: int = 0) -> Stock:
-    """Returns the same Stock with room in its tables for this number of items; as it is if there is room.
+    """Returns a Stock whose tables have room for this number of new items; the same Stock if they have it already.
 
     Args:
-        stock: Stock.
-        added: number of items.
-        rows: the least number of rows of the tables.
+        stock: the Stock.
+        added: the number of items to be added.
+        rows: the minimum number of rows of the tables.
     """
     engine, used = stock.engine, len(stock.offered)
     if OFFERED in engine.params and max(used + added, rows) <= engine.items:
@@ -89,25 +89,25 @@ def changed(
     retired: Sequence = (),
     rows: int = 0,
 ) -> Stock:
-    """Returns the Stock with items added, and then others retired. A retired item that is added is offered again.
+    """Returns the Stock with items added, and then others retired. Adding a retired item offers it again.
 
     Args:
-        stock: Stock.
-        numbering: of its catalogue.
+        stock: the Stock.
+        numbering: the Numbering of its catalogue.
         trained: (config, model, params) of the training, before features are folded.
-        added: new items, or retired ones: NewItem, or mappings of its fields.
-        retired: ids; histories may still have them.
-        rows: the least number of rows of the tables.
+        added: new or retired items, as NewItem or mappings of its fields.
+        retired: ids; histories may still contain them.
+        rows: the minimum number of rows of the tables.
 
     Raises:
-        AlreadyThere: if an item is in the catalogue already, or added twice.
-        UserError: if nothing says what an item is like; or a retired one isn't there.
+        AlreadyThere: an item is already in the catalogue, or is added twice.
+        UserError: a new item has neither `like` nor features, or an item to be retired isn't in the catalogue.
     """
     added, retired = [_checked(item) for item in added], _listed(retired, "retire")
     ids = numbering.new([item.id for item in added], "add")
     added = [item._replace(id=id) for item, id in zip(added, ids.tolist(), strict=True)]
     if twice := [id for id, times in Counter(ids.tolist()).items() if times > 1]:
-        raise AlreadyThere(f"add: {arguments.some(twice[:1])} is there twice: add it once")
+        raise AlreadyThere(f"add: {arguments.some(twice[:1])} is given twice: add it once")
     known = [numbering.numbers([item.id], "id: ")[0] for item in added]
     for item, number in zip(added, known, strict=True):
         if number and stock.offered[number[0] - 1]:
@@ -124,7 +124,7 @@ def changed(
     tables = _with_rows(stock.engine, numbering, trained, stock.catalogue, new, first) if new else {}
     tables[OFFERED] = _scores(np.append(offered, np.zeros(stock.engine.items - len(offered), bool)))
     engine = stock.engine.renewed(stock.engine.params | stock.engine.put(tables), stock.engine.index)
-    jax.block_until_ready(engine.params)  # here, and not in the first answer
+    jax.block_until_ready(engine.params)  # so that the first answer need not wait
     return Stock(catalogue, engine, offered)
 
 
@@ -144,7 +144,7 @@ def _listed(ids, name):
 
 
 def sharing(engine: Engine, other: Engine) -> Engine:
-    """Returns the Engine with the programs of another one, if that has tables of the same size."""
+    """Returns the Engine with the compiled programs of another one, if that has tables of the same size."""
     return other.renewed(engine.params, engine.index) if engine.items == other.items else engine
 
 
@@ -172,7 +172,7 @@ def _with_rows(engine, numbering, trained, catalogue, new, first):
 
 
 def _likes(numbering, new, first):
-    """Returns the rows of what each new item is like: of items that are there, or that come before it."""
+    """Returns the rows of the items that each new item is like: existing ones, or new ones that come before it."""
     likes = [np.array(numbering.known(item.like, "like"), int) - 1 for item in new]
     for row, (item, like) in enumerate(zip(new, likes, strict=True), first):
         if (like >= row).any():
@@ -192,17 +192,17 @@ def _written(leaf, rows, values):
 
 
 def _padded(rows, filler):
-    """Returns row numbers, their number rounded up, so that there are few programs."""
+    """Pads row numbers with `filler` to a power of two, so that few programs are compiled."""
     return np.append(rows, np.full(power(len(rows)) - len(rows), filler)).astype(np.int32)
 
 
 def _by_features(trained, catalogue, items, names):
-    """Returns the rows of items that are known by their attributes alone, for each leaf of these tables."""
+    """Returns the rows of items that only their attributes describe, for each leaf of these tables."""
     config, model, params = trained
     if not config.features:
         said = arguments.some([items[0].id])
         raise UserError(
-            f"add: {said} is like no item, and the training has no features to tell it by: name some in like"
+            f"add: {said} is like no item, and the training has no features to describe it: name similar items in like"
         )
     base = catalogue.take(np.arange(1, len(model.folding.items.named) + 1))
     wider = model_with(config, model, _with(base, items))
@@ -224,12 +224,12 @@ def _with(catalogue, items):
 
 
 def _tables(engine):
-    """The params of an engine with a row per item."""
+    """Returns the params of an engine with a row per item."""
     return {name: engine.params[name] for name in placed.per_item(engine.model, engine.params)}
 
 
 def _offering(model):
-    """The model, whose scores of rows that are not offered are -inf."""
+    """Returns the model, with a score of -inf for rows that are not offered."""
 
     def embedding(params):
         table_VD, bias_V = model.output_embedding(params)
@@ -239,10 +239,10 @@ def _offering(model):
 
 
 def _scores(offered):
-    """Returns what is added to the scores of items by whether they are offered. [V] float32"""
+    """Returns the numbers to add to the scores of items: 0 if an item is offered, or else -inf. [V] float32"""
     return np.where(offered, 0, -np.inf).astype(np.float32)
 
 
 def _lengthened(leaf, rows):
-    """Returns a leaf with this many rows, on the host; zero where there are more."""
+    """Returns a leaf lengthened to this many rows with zeros, on the host."""
     return np.concatenate([np.asarray(leaf), np.zeros((rows - len(leaf), *leaf.shape[1:]), leaf.dtype)])

@@ -1,4 +1,4 @@
-"""Queries that are answered in one call, and their answers."""
+"""Decides which queries are answered in one call, and answers them."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,17 +7,17 @@ import numpy as np
 from jaxrec.inference.engine import Engine
 from jaxrec.inference.queries import CheckedQuery
 
-FEW = 32  # a choice among this share of the catalogue, or less, is scored alone
+FEW = 32  # a choice among at most 1/FEW of the catalogue is scored by itself
 
 
 def kind_of(engine: Engine, query: CheckedQuery) -> tuple[int | None, bool]:
-    """The key of queries that are answered together: (slots, or None with a state; whether few are scored)."""
+    """Returns the key of queries that can be answered together: (slots, None with a state; whether few are scored)."""
     few = query.pool is not None and len(query.pool) * FEW <= engine.items
     return None if query.state else engine.slots(query.known), few
 
 
 def found(engine: Engine, kind: tuple[int | None, bool], queries: Sequence[CheckedQuery]) -> Iterable[tuple]:
-    """(items, scores) for each of at most `engine.rows` queries of one kind."""
+    """Returns (items, scores) for each of at most `engine.rows` queries of one kind."""
     slots, few = kind
     histories, users = [query.known for query in queries], [query.user for query in queries]
     contexts = [query.context for query in queries] if engine.kinds else None
@@ -36,12 +36,12 @@ def found(engine: Engine, kind: tuple[int | None, bool], queries: Sequence[Check
 
 
 def _joined(hidden):
-    """The hidden vectors [n, D] of queries with states; that of one as it is, which may still be computed."""
+    """Joins the hidden vectors of queries with states to [n, D]; a single one is not waited for."""
     return hidden[0] if len(hidden) == 1 else np.concatenate(hidden)
 
 
 def allowed(items: int, out: Sequence[int], pool: np.ndarray | None) -> np.ndarray:
-    """Whether each item can be recommended: those of the pool, or all, but for some. [V] bool"""
+    """Returns whether each item can be recommended: those of `pool` (None: all), except those in `out`. [V] bool"""
     found = np.ones(items, bool) if pool is None else np.zeros(items, bool)
     if pool is not None:
         found[pool - 1] = True

@@ -11,7 +11,7 @@ from jaxrec.system.errors import UserError
 
 
 class UserVectors:
-    """The rows of user embeddings by external ids.
+    """Looks up the rows of user embeddings by external id.
 
     Args:
         users: the users of the training; None if the model has no user embeddings, or its training didn't store them.
@@ -23,7 +23,7 @@ class UserVectors:
         self._row = users.numbers() if users else {}
 
     def row(self, id: object, which: str = "") -> tuple[int, list]:
-        """(row, []) for a user with an embedding; (-1, [id]) for one without. `which` begins an error's message.
+        """Returns (row, []) for a user with an embedding, (-1, [id]) for one without. `which` begins error messages.
 
         Raises:
             UserError: the value is not an id, or the model has no user embeddings.
@@ -32,8 +32,8 @@ class UserVectors:
             return -1, []
         if self._users is None:
             name = self._config.model.name
-            kept = f"this training of {name} did not keep whose its vectors of users are: give its command again"
-            none = f"{name} has no vectors of users: leave it out"
+            kept = f"this training of {name} did not store which users its vectors belong to: run its command again"
+            none = f"{name} has no user vectors: leave it out"
             raise UserError(f"{which}user: {kept if has_users(self._config) else none}")
         if not id.__hash__:
             raise UserError(f"{which}user: {arguments.some([id])} is no id: give a text or an integer")
@@ -41,7 +41,7 @@ class UserVectors:
         return row, [id] * (row < 0)
 
     def rows(self, log: Interactions) -> np.ndarray | None:
-        """The row of each user of a log, [U] int32, -1 without an embedding; None if the model has no embeddings."""
+        """Returns the row of each user of a log, [U] int32, -1 without an embedding; None if the model has none."""
         if self._users is None:
             return None
         return np.array([self._row.get(self._users.own(id), -1) for id in log.users.tolist()], np.int32)

@@ -1,4 +1,4 @@
-"""What a command is given of a split's questions is what an evaluation shows a model of them."""
+"""A command gets the same histories from a split's questions as a model does in an evaluation."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Filters: the items that fit, by brute force, for columns of every type; what can't be compared is said."""
+"""Filters find the items that brute force finds, for columns of every type, and report what can't be compared."""
 
 import datetime
 import re
@@ -135,7 +135,7 @@ def test_a_filter_finds(where, wanted):
         ({"year": None}, "year is None, and items have integers there"),
         ({"year": {"below": None}}, "year: below is None: a bound is one number or date"),
         ({"year": {"below": [5]}}, "year: below is [5]: a bound is one number or date"),
-        ({"year": {"under": 5}}, "year is bounded by below, above, at_least, at_most, and this has 'under'"),
+        ({"year": {"under": 5}}, "year: the bounds are below, above, at_least, at_most, and this has 'under'"),
         ({"year": {}}, "and this has none of them"),
         ({"year": 10**400}, "no item's year is an integer of many digits"),
         ({"price": float("nan")}, "price is nan, and items have numbers there: there are 1.5, 49.9"),
@@ -151,7 +151,7 @@ def test_a_filter_finds(where, wanted):
         ({"nothing": "x"}, "no item's nothing is 'x': there are none"),
         ({"flag\x1b[31m": "\x1b[31m"}, r"no item's flag\x1b[31m is '\x1b[31m': there are w, x, y, z"),
         ({5: 1}, "items have no attribute 5"),
-        (["year"], "a dictionary is expected"),
+        (["year"], "should be a dictionary"),
     ],
 )
 def test_what_does_not_fit_is_said(where, said):

@@ -1,4 +1,4 @@
-"""A model of baskets is asked alike by a request, by a log and by a file; the order within one counts nowhere."""
+"""A model of baskets answers alike to a request, a log and an exported file; order within a basket never matters."""
 
 import json
 from dataclasses import replace

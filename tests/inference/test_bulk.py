@@ -1,4 +1,4 @@
-"""All users at once are answered as each of them alone, whatever block, batch or bucket they fall into."""
+"""All users together get the same answers as each alone, whatever block, batch or bucket they fall into."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ ITEMS = 60
 
 
 def log_of(histories):
-    """A log of these histories of item numbers; some of its items the model does not know."""
+    """A log of these histories of item numbers, some of which the model does not know."""
     ids = [[f"i{number}" for number in history] for history in histories]
     return from_sequences(ids, [f"u{number}" for number in range(len(ids))])
 
@@ -112,7 +112,7 @@ def test_every_kind_of_model_answers_all_users(name):
 
 @pytest.mark.parametrize("name", some(["sasrec", "bert4rec"], "sasrec"))
 def test_a_log_says_of_its_events_what_a_request_would(name):
-    """All at once, alone, and as an evaluation encodes them; of items that the model lacks nothing is shown."""
+    """The same all at once, alone, and in an evaluation; items that the model lacks add nothing to the context."""
     model = recommenders.recommender(name, ITEMS, context="gap,weight,session")
     random = np.random.default_rng(0)
     histories = [[1, 2, 3], *(random.integers(0, ITEMS + 9, length).tolist() for length in (19, 20, 33, 1))]
@@ -143,7 +143,7 @@ def test_a_log_says_of_its_events_what_a_request_would(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", some(["sasrec", "bert4rec"], "sasrec"))
 def test_types_and_switches_of_a_log_are_those_of_a_request(name):
-    """By the names that the training has, whatever numbers the log gives them; topics by what the model's items are."""
+    """Types go by their names in the training, whatever the log's numbers; topics go by the model's items."""
     model = recommenders.recommender(name, ITEMS, context="type,switch", types=("cart", "view"))
     random = np.random.default_rng(0)
     histories = [[1, 2, 3], *(random.integers(0, ITEMS + 9, length).tolist() for length in (19, 33, 1))]
@@ -168,7 +168,7 @@ def test_types_and_switches_of_a_log_are_those_of_a_request(name):
 
 @pytest.mark.parametrize("name", some(["sasrec", "bert4rec"], "sasrec"))
 def test_all_users_are_asked_at_once_as_alone(name):
-    """Also of a user whose newest item the model lacks, and where nothing is said of the time of asking."""
+    """Also for a user whose newest item the model lacks, and without a time of asking."""
     keys = {"context": "hour,asked_gap,asked_hour", "now": 1_700_000_000}
     timed = {"time_bias": True, "time_intervals": 5} if name == "sasrec" else {}
     model, now = recommenders.recommender(name, ITEMS, context=keys["context"], **timed), keys["now"]
@@ -198,7 +198,7 @@ def test_users_are_asked_after_their_newest_events_as_a_query_is():
         lambda: list(model.bulk(log, 8).hidden(random.permutation(3))),
     ):
         with pytest.raises(
-            UserError, match=r"now: before the newest event of [13] of the 3 users, as of u.: give a time"
+            UserError, match=r"now: it is before the newest event of [13] of the 3 users, such as u.: give a time"
         ):
             ask()
     assert len(model.recommend_users(["u0", "u2"], k=1, data=log, now=1_700_000_008)) == 2
@@ -209,13 +209,13 @@ def test_users_are_asked_after_their_newest_events_as_a_query_is():
 
 def test_what_a_log_does_not_say_is_unknown_and_said():
     model = recommenders.recommender("sasrec", ITEMS, context="gap,weight")
-    with pytest.warns(UserWarning, match="does not say the gap, weight of its events"):
+    with pytest.warns(UserWarning, match="lacks some of the context that the model uses: gap, weight"):
         frame = model.recommend_users(k=3, data=log_of([[1, 2, 3]]))
     assert frame["item"].to_list() == [item for item, _ in model.recommend(["i1", "i2", "i3"], k=3)]
 
 
 def test_a_log_of_other_ids_is_said_and_nobody_is_no_error(own):
-    with pytest.warns(UserWarning, match=r"none of its items is known to the model: it has shoe, and the training i0"):
+    with pytest.warns(UserWarning, match=r"the model knows none of its items: the log has shoe, and the training i0"):
         own.recommend_users(data=from_sequences([["shoe"]]))
     nobody, all_ = own.recommend_users([], data=log_of([[1]])), own.recommend_users(data=log_of([[1]]))
     assert nobody.schema == all_.schema and len(nobody) == 0

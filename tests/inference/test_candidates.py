@@ -1,4 +1,4 @@
-"""Approximate candidates hold the best items, also where most vectors are nearly zero, as of a large catalogue."""
+"""Approximate candidates hold the best items, even if most vectors are nearly zero, as in a large catalogue."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def test_more_parts_find_no_fewer_of_the_best(catalogue, monkeypatch):
 
 
 def test_what_is_retired_or_not_allowed_hides_none_of_the_best(catalogue):
-    """However many of the best are gone, the candidates hold the best of the others, or there are none."""
+    """However many of the best are removed, the candidates hold the best of the others, or are None."""
     vectors, queries = catalogue
     index, order = candidates.build(vectors), np.argsort(-(queries @ vectors.T), axis=1)
     given = {}

@@ -1,4 +1,4 @@
-"""Changes of a catalogue are read as they were written, and made anew they leave the catalogue that they left."""
+"""Changes of a catalogue are read as they were written, and applied again give the same catalogue."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_what_is_no_change_is_named(tmp_path):
     with pytest.raises(UserError, match=r"stock\.jsonl: can't be read: No such file or directory"):
         changes.read(path)
     path.write_bytes(changes.line(Change([], ["x"])) + b"[]\n")
-    with pytest.raises(UserError, match=r"stock\.jsonl, line 2: no change of a catalogue"):
+    with pytest.raises(UserError, match=r"stock\.jsonl, line 2: not a change of a catalogue"):
         changes.read(path)
 
 
@@ -61,11 +61,11 @@ def test_what_no_longer_applies_is_left_out(caplog):
     gone = Change([NewItem("i5", ["i1"]), NewItem("n1", ["gone"]), NewItem("n2", ["gone", "i2"])], ["gone", "i3"])
     now = changes.onto(first, [gone])
     assert now.catalogue.ids.tolist() == [*first.catalogue.ids.tolist(), "n2"]
-    assert not now.offered[now.catalogue.ids.tolist().index("i3")] and "'n1' was added like items" in caplog.text
+    assert not now.offered[now.catalogue.ids.tolist().index("i3")] and "'n1' is like items" in caplog.text
 
 
 def test_what_another_table_of_items_does_not_take_is_left_out(caplog):
-    """Attributes that its items lack, or have of another type; and items of which nothing else is known."""
+    """Attributes that its items lack or have in another type, and items of which nothing else is known."""
     kept = [NewItem("n1", ["i5"], {"colour": "red", "year": "1990?"}), NewItem("n2", [], {"colour": "red"})]
     kept += [NewItem("n3", ["n2"]), NewItem("n4", ["n1", "i2"], {"year": 1991})]
     first = recommender("sasrec")

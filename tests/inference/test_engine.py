@@ -1,4 +1,4 @@
-"""What the engine answers: the same in any batch and bucket, what filters leave, a state as the whole history."""
+"""The engine gives the same answers in any batch and bucket, under filters, and from a state."""
 
 import copy
 from dataclasses import replace
@@ -30,7 +30,7 @@ made = cache(recommenders.recommender)
 
 @cache
 def encoder(name):
-    """[T] items -> [T, D], by `encode` of one row of all the slots there are."""
+    """[T] items -> [T, D], by `encode` of one row with all slots."""
     model = made(name).engine.model
 
     @jax.jit
@@ -201,9 +201,9 @@ def test_what_was_warmed_is_not_compiled_again():
         (Query(["i1"], where={"genre": "War"}), "where: items have no attribute 'genre': there are genres, year"),
         (Query(["i1"], where={"genres": "Wars"}), "where: no item's genres is 'Wars': there are Comedy, Drama, War"),
         (Query(["i1"], where={"year": [1990, {}]}), "where: year is {}, and items have integers there: there are 1990"),
-        (Query(["i1"], where={"year": {"under": 5}}), "where: year is bounded by below, above, at_least, at_most"),
+        (Query(["i1"], where={"year": {"under": 5}}), "where: year: the bounds are below, above, at_least, at_most"),
         (Query(["i1"], where={"genres": {"below": 5}}), "where: genres is text, and bounds are for numbers and dates"),
-        (Query(["i1"], where=["year"]), "where: a dictionary is expected"),
+        (Query(["i1"], where=["year"]), "where: should be a dictionary"),
         (Query(["i1", ["i2"]]), r"history: \['i2'\] is no id"),
         (Query(7), "history is 7: a list of ids is expected"),
         (Query({"i1"}), r"history is \{'i1'\}: a list of ids is expected"),

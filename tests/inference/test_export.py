@@ -1,4 +1,4 @@
-"""One file runs without the package, and answers as the engine does."""
+"""An exported file runs without the package, and answers as the engine does."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ from jaxrec.system.errors import UserError
 
 
 def answers(run, recommender, histories, k, length):
-    """External ids by the file's program, without the histories."""
+    """External ids recommended by the file's program, without those of the histories."""
     ids = recommender.catalogue.ids.tolist()
     shown, allowed = np.zeros((len(histories), length), np.int32), np.ones((len(histories), len(ids)), bool)
     for row, history in enumerate(histories):
@@ -48,7 +48,7 @@ def test_the_file_answers_as_the_engine(name, format, tmp_path, capsys):
         if format == "onnx" and jax.__version_info__ >= (0, 12):  # which no jax2onnx knows yet
             pytest.skip(str(error))
         raise
-    assert "130 histories are answered as by the engine" in capsys.readouterr().out
+    assert "130 random histories get the engine's answers" in capsys.readouterr().out
     about = json.loads((tmp_path / "model.json").read_text())
     assert about["ids"] == rec.catalogue.ids.tolist() and about["k"] == 12 and about["step"] == 7
     if format == "onnx":

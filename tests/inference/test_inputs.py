@@ -1,4 +1,4 @@
-"""Whoever computes the inputs of an exported file by the rules beside it has the answers of the Recommender."""
+"""Inputs of an exported file, computed by the rules in the JSON beside it, give the answers of the Recommender."""
 
 import datetime
 import json
@@ -49,7 +49,7 @@ HISTORIES = [
 
 
 def file_of(name, format, keys, path):
-    """(the program of a file, what is beside it, the Recommender)."""
+    """(the program of a file, the JSON beside it, the Recommender)."""
     if format == "onnx":
         pytest.importorskip("jax2onnx")
         pytest.importorskip("onnxruntime")
@@ -62,7 +62,7 @@ def file_of(name, format, keys, path):
 
 
 def number(kind, events, at, about, now=None):
-    """The number of one event of a history, by the rule of the file; of the time of asking where that is `now`."""
+    """The number of one event of a history by the file's rule; or that of an event at the time of asking, `now`."""
     _, time, weight, kept = events[at] if now is None else (None, now, None, None)
     before = events[at - 1] if now is None else events[at]
     if kind == "weight":
@@ -100,7 +100,7 @@ def of_user(about, said):
 
 
 def column(about, length, ids):
-    """One input for all HISTORIES."""
+    """One of the inputs, for all HISTORIES."""
     name = about["name"]
     if name.startswith("user_"):
         return np.array([of_user(about, said) for _, _, said in HISTORIES], np.int32)
@@ -144,7 +144,7 @@ def test_a_file_answers_by_its_own_rules_as_the_recommender(name, format, keys, 
 
 
 def test_inputs_are_put_together_as_they_were_taken_apart():
-    """Of masks too: what is asked goes with the newest event, and comes back at the slot that asks."""
+    """Also with masks: what depends on the time of asking is stored at the newest event, and returns to the mask."""
     kinds, random = ("gap", "asked_hour", "type", "user age"), np.random.default_rng(0)
     for masks in (0, 1):
         drawn = [inputs.drawn(kinds, n, masks, ("view",), COLUMNS, random) for n in (1, 4, 6)]

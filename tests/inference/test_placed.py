@@ -29,7 +29,7 @@ def split(rec, devices):
 
 
 def same(first, second):
-    """Whether lists of answers are equal, but for the rounding of scores."""
+    """Checks that lists of answers are equal up to the rounding of scores."""
     for ours, theirs in zip(first, second, strict=True):
         assert [id for id, _ in ours] == [id for id, _ in theirs]
         np.testing.assert_allclose([x for _, x in ours], [x for _, x in theirs], rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""What is recommended to whom nothing is known of."""
+"""What is recommended when nothing is known of a user."""
 
 import numpy as np
 

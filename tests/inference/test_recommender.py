@@ -1,4 +1,4 @@
-"""A trained workdir from Python: external ids in and out, exactly the best, unknown ids reported."""
+"""A trained workdir in Python: external ids in and out, exactly the best items, unknown ids reported."""
 
 import copy
 import dataclasses
@@ -312,7 +312,7 @@ def test_ids_of_any_number_of_digits_are_unknown_or_named(recommender):
 
 
 def test_the_training_says_whether_what_was_seen_is_left_out(path, recommender):
-    """A query that doesn't say follows the key `seen`; one that says does not."""
+    """A query without `exclude_seen` follows the key `seen`; one with it does not."""
     keeps = copy.copy(recommender)
     keeps.config = dataclasses.replace(recommender.config, seen="keep")
     history = ITEMS[:4]
@@ -323,5 +323,5 @@ def test_the_training_says_whether_what_was_seen_is_left_out(path, recommender):
 
 
 def test_a_user_is_named_only_to_a_model_that_has_vectors_of_users(recommender):
-    with pytest.raises(UserError, match="user: sasrec has no vectors of users: leave it out"):
+    with pytest.raises(UserError, match="user: sasrec has no user vectors: leave it out"):
         recommender.recommend(ITEMS[:3], user=3)

@@ -1,4 +1,4 @@
-"""Batches that are dealt out to devices are answered once each, as alone, in as few calls as their shapes allow."""
+"""Batches spread over devices are each answered once, as if alone, in as few calls as their shapes allow."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ def answer(params, x_BT, y_B):
 
 @pytest.fixture(scope="module")
 def spreads():
-    """One for each number of devices: its programs are compiled once."""
+    """One for each number of devices, so that its programs are compiled once."""
     return {number: Spread(answer, jax.devices()[:number]) for number in (1, 3, 8)}
 
 

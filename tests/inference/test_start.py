@@ -1,4 +1,4 @@
-"""Who has no history is answered by what is known of the user, of a model that has learned to; else as before."""
+"""Users without a history are answered from their columns by models that have learned to, and else as before."""
 
 from dataclasses import replace
 
@@ -65,7 +65,7 @@ def test_users_of_a_log_without_a_known_item_are_answered_so_too():
     about = pl.DataFrame({"gender": ["M", "F", None, "M"], "age": [None, 30, None, 55]})
     log = from_sequences([["new"], ["new", "i2"], ["new"], ["new", "new"]], ["a", "b", "c", "d"])
     log = replace(log, user_columns=UserColumns(about, COLUMNS))
-    with pytest.warns(UserWarning, match="does not say the type"):
+    with pytest.warns(UserWarning, match="lacks some of the context that the model uses: type"):
         found = rec.recommend_users("all", 3, log, now=7_000)
     wanted = [
         rec.recommend([], 3, user_columns={"gender": "M"}, now=7_000),

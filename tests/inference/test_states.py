@@ -1,4 +1,4 @@
-"""States that are kept: every answer is the one from the whole history, whatever came between."""
+"""Answers from kept states equal those from the whole history, whatever came in between."""
 
 import copy
 import gc
@@ -21,7 +21,7 @@ ids = st.sampled_from([*IDS[:9], "new", "nobody"])
 
 @cache
 def variants(name):
-    """[checkpoint][catalogue] -> a Recommender; the second catalogue has one item more, and one that is retired."""
+    """[checkpoint][catalogue] -> a Recommender; the second catalogue has one more item, and a retired one."""
     first = recommenders.recommender(name, length=LENGTH, layers=1)
     second = copy.copy(first)
     second.engine = first.engine.renewed(jax.tree.map(lambda leaf: leaf * 1.1, first.engine.params))
@@ -31,7 +31,7 @@ def variants(name):
 
 
 def same(got, want):
-    """The same items, but that those of nearly equal scores may change places."""
+    """Checks that the items are the same, except that nearly equal scores may change places."""
     assert got.unknown == want.unknown and got.fallback == want.fallback and len(got) == len(want)
     np.testing.assert_allclose([score for _, score in got], [score for _, score in want], rtol=1e-6, atol=1e-6)
     for (id, _), (other, score) in zip(got, want, strict=True):

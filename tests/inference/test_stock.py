@@ -1,4 +1,4 @@
-"""A catalogue that changes: items that stay answer as before, new ones as what they are like."""
+"""A catalogue that changes: remaining items are scored as before, new ones like those they are like."""
 
 import jax
 import numpy as np
@@ -96,7 +96,7 @@ def test_with_features_a_new_item_is_known_by_its_attributes():
         ([NewItem("n", like=["n"])], [], "like: 'n' is added after 'n'"),
         ([NewItem("n")], [], "'n' is like no item, and the training has no features"),
         ([NewItem("n", like=["i1"], about={"colour": "red"})], [], "no attribute 'colour': there are 'genres', 'year'"),
-        ([NewItem("n", like=["i1"]), NewItem("n", like=["i1"])], [], "add: 'n' is there twice: add it once"),
+        ([NewItem("n", like=["i1"]), NewItem("n", like=["i1"])], [], "add: 'n' is given twice: add it once"),
         ([NewItem("", like=["i1"])], [], "add: an item has an empty id"),
         (["n"], [], "add: 'n' is no NewItem: give them in a list"),
         (NewItem("n", like=["i1"]), [], "add: 'n' is no NewItem: give them in a list"),

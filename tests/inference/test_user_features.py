@@ -1,4 +1,4 @@
-"""Laws of what a model is shown of users: the same by a request, by a log and in an evaluation, and nothing unsaid."""
+"""User columns mean the same to a model in a request, a log and an evaluation, and missing ones are reported."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ NAMES = some(["sasrec", "gru4rec", "bert4rec", "caser"], "bert4rec")
 
 
 def log_of(items=12):
-    """Users of whom the last has all that the first has."""
+    """A log in which the last user has all that the first has."""
     random = np.random.default_rng(3)
     histories = [[f"i{v:03}" for v in random.integers(0, items, 4 + 6 * user)] for user in range(4)]
     found = from_sequences([*histories, histories[0]], ["a", "b", "c", "d", "e"])
@@ -29,7 +29,7 @@ def log_of(items=12):
 
 
 def with_ids_of(log, name):
-    """A recommender of the log's items, of which some are seen again and again."""
+    """A recommender of the log's items, some of which are seen again and again."""
     found = recommenders.recommender(name, items=len(log.catalogue.ids), length=9, columns=COLUMNS)
     return found.__class__(found.config, found._model, found._trained, log.catalogue, 7, None, False, None, (), COLUMNS)
 
@@ -65,7 +65,7 @@ def test_a_log_without_a_table_of_users_says_nothing_of_them():
     log = log_of()
     rec = with_ids_of(log, "sasrec")
     bare = replace(log, user_columns=None)
-    with pytest.warns(UserWarning, match="does not say the user gender, user age"):
+    with pytest.warns(UserWarning, match="lacks some of the context that the model uses: user gender, user age"):
         found = rec.recommend_users(["b"], 5, bare, exclude_seen=False)
     history = log.catalogue.ids[log.items[slice(*log.offsets[1:3])] - 1].tolist()
     assert found["item"].to_list() == [item for item, _ in rec.recommend(history, 5, False)]

@@ -1,4 +1,4 @@
-"""A model with vectors of users is served with them: by external id, as it is evaluated."""
+"""A model with user vectors answers users by external id, as in its evaluation."""
 
 import copy
 import json
@@ -35,7 +35,7 @@ TRAIN = [
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(workdir, argv of its training, the data) of a Caser with vectors of users; of user u0 one item trains."""
+    """(workdir, argv of its training, the data) of a Caser with user vectors; user u0 has one training item."""
     folder, random = tmp_path_factory.mktemp("users"), np.random.default_rng(0)
     data = folder / "sequences.txt"
     histories = [random.permutation(40)[: 3 if u == 0 else 9] for u in range(24)]
@@ -46,7 +46,7 @@ def trained(tmp_path_factory):
 
 
 def test_users_are_answered_as_they_are_evaluated(trained):
-    """HR@k of recommendations that name the user is that of the evaluation; without the user it is a new user's."""
+    """HR@k of recommendations with the user given equals that of the evaluation; without, that of new users."""
     path, _, data = trained
     stored, recommender = workdir.read(path), jaxrec.load(path)
     interactions = sources.load(str(data))
@@ -79,9 +79,9 @@ def test_a_workdir_that_did_not_keep_its_users_says_so_and_the_command_mends_it(
     (old / workdir.USERS).unlink()
     stored = workdir.read(path)
     (old / workdir.CONFIG).write_text(json.dumps({"config": to_dict(stored.config), "data": stored.data}))
-    with pytest.warns(UserWarning, match=r"has vectors of users and no users\.parquet"):
+    with pytest.warns(UserWarning, match=r"has user vectors, but no users\.parquet"):
         recommender = jaxrec.load(old)
-    with pytest.raises(UserError, match="give its command again"):
+    with pytest.raises(UserError, match="run its command again"):
         recommender.answer([Query(["i1"], user="u1")])
     assert cli.main([str(old) if word == str(path) else word for word in argv]) == 0
     assert jaxrec.load(old).recommend(["i1"], user="u1") == jaxrec.load(path).recommend(["i1"], user="u1")

@@ -1,4 +1,4 @@
-"""Requests to bodies, and answers or errors to responses."""
+"""Reads the bodies of requests, and turns answers and errors into responses."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -19,11 +19,11 @@ from jaxrec.system.errors import UserError
 
 
 def routes(endpoints: list[Endpoint], limits: Limits) -> list[Route]:
-    """Returns the routes of endpoints, one a path: a request by a method that it has not is told of all that it has.
+    """Returns the routes of endpoints, one per path, so that an error for a wrong method lists all methods of the path.
 
     Args:
         endpoints: the endpoints.
-        limits: as of `handler`.
+        limits: as for `handler`.
     """
     paths: dict[str, dict[str, Callable]] = {}
     for each in endpoints:
@@ -43,7 +43,7 @@ def handler(endpoint: Endpoint, limits: Limits) -> Callable:
 
     Args:
         endpoint: the endpoint.
-        limits: of its time, and of bodies.
+        limits: the Limits, for the deadline and the size of the body.
     """
 
     async def handle(request):
@@ -85,7 +85,7 @@ def _json(value, status=200, headers=None):
 
 
 def fixed(content: bytes, kind: str) -> Callable:
-    """Returns the handler of a file of a content type."""
+    """Returns the handler of a static file with a content type."""
 
     async def handle(_request):
         return Response(content, media_type=kind)

@@ -74,7 +74,7 @@ class Service:
         self.listing = _listing(recommender)
         self._facets: tuple | None = None  # (Catalogue, what GET /attributes answers of it)
         self._stocking, self._changing, self._growing = stocking, threading.Lock(), threading.Lock()
-        self._following: asyncio.Future | None = None  # takes over what other processes have changed
+        self._following: asyncio.Future | None = None  # applies what other processes have changed
         self.metrics.step.set(recommender.step or 0)
         self.endpoints = endpoints.of(self, schema.bodies(limits))
         paths = {each.path for each in self.endpoints}
@@ -90,7 +90,7 @@ class Service:
             known: the users of another log; None to keep the current ones.
         """
         with self._changing:
-            if self._stocking:  # there may be changes since it was made
+            if self._stocking:  # there may be changes since it was loaded
                 latest = self._stocking.onto(recommender.base or recommender, recommender.engine.items)
                 recommender = watch.with_programs(latest, recommender, self.limits.k, self.limits.batch)
             if recommender.catalogue is not self.batcher.recommender.catalogue:
@@ -117,7 +117,7 @@ class Service:
         pasts = [await self._histories.of(body, dated)] if body.histories is None else several
         candidates, block = (self.listing.own_all(ids or ()) for ids in (body.candidates, body.block))
         candidates = None if body.candidates is None else candidates
-        k = self.limits.k if self.batcher.recommender.engine.approximate else body.k  # as many candidates for any k
+        k = self.limits.k if self.batcher.recommender.engine.approximate else body.k  # the same candidates for any k
         whose = body.user if self.batcher.recommender.users else None  # other models ignore the user
         shown = {column.name for column in self.batcher.recommender.columns}
         _, leaves_out = self.batcher.recommender.asked(body.k, body.exclude_seen)
@@ -152,7 +152,7 @@ class Service:
         """Answers POST /similar."""
         item = self.listing.own(body.item)
         if item not in self.listing:
-            raise RequestError(404, "item", f"{body.item!r} is not in the catalogue: GET /items finds what is")
+            raise RequestError(404, "item", f"{body.item!r} is not in the catalogue: find items by GET /items")
         (ranked,) = await self._ask([lambda recommender: recommender.similar(item, self.limits.k)])
         return {"items": self._scored(ranked[: body.k])}
 
@@ -200,7 +200,7 @@ class Service:
         return {"added": len(added), "retired": len(body.retire), "items": len(self.listing)}
 
     async def follow(self) -> None:
-        """Takes over what other processes have changed in the catalogue; an answer that begins then has all of it.
+        """Applies what other processes have changed in the catalogue. Answers that begin afterwards include all of it.
 
         Raises:
             RequestError: if that can't be read at present.
@@ -212,12 +212,12 @@ class Service:
                 await asyncio.shield(self._following)
             except (OSError, UserError) as error:
                 log.error("what other processes have changed in the catalogue can't be read: %s", error)
-                raise busy("the catalogue has changed, and how can't be read; the log says why") from error
+                raise busy("the catalogue has changed, and the changes can't be read; the log says why") from error
 
     def _change(self, stocking, added=(), retired=()):
         now = self.batcher.recommender
         if now.engine.items < len(now.offered) + len(added):
-            self._make_room(len(added))  # beforehand: the other processes wait for a turn
+            self._make_room(len(added))  # before taking the turn, which other processes wait for
         with self._changing, stocking.turn():
             self._use(stocking.followed(self.batcher.recommender))
             if added or retired:
@@ -227,7 +227,7 @@ class Service:
             threading.Thread(target=self._make_room, name="room", daemon=True).start()
 
     def _use(self, now):
-        """Answers by a Recommender with further changes from now on."""
+        """Answers with a Recommender with further changes from now on."""
         if now is not self.batcher.recommender:
             now.engine = sharing(now.engine, self.batcher.recommender.engine)
             self.listing = self.listing.changed(now.catalogue, now.offered)
@@ -243,7 +243,7 @@ class Service:
             longer = watch.with_programs(now.changed(rows=rows), now, self.limits.k, self.limits.batch)
             with self._changing:
                 latest = self.batcher.recommender
-                if latest.engine.model is now.engine.model:  # and not that of another training
+                if latest.engine.model is now.engine.model:  # it was not replaced by another training's
                     latest = latest.changed(rows=rows)
                     latest.engine = sharing(latest.engine, longer.engine)
                     self.batcher.recommender = latest

@@ -43,8 +43,8 @@ class Batcher:
             recommender: the Recommender.
             room: maximum number of waiting questions.
             observe: called with the size of each batch of queries.
-            wait: called with the number of waiting questions when it has changed.
-            states: keeps the states of histories, for the thread alone; None: none are kept.
+            wait: called with the number of waiting questions whenever it changes.
+            states: the cache of states of histories, used only by the thread; None: no states are kept.
         """
         self.recommender, self.size = recommender, 1
         self._room, self._observe, self._wait, self._states = room, observe, wait, states

@@ -26,7 +26,7 @@ class Crowd:
         """
         self.limits, self.metrics = limits, metrics
         self.inside, self.leaving = set(), {}  # leaving: have their last answer, earliest first
-        self.waiting = {}  # connection -> since when it waits for a request, longest first
+        self.waiting = {}  # connection -> time since which it has been waiting for a request, longest first
 
     def enter(self, connection: "Connection", now: float) -> bool:
         """Returns whether a connection is accepted, possibly by closing the one that has waited longest."""
@@ -83,7 +83,7 @@ class Connection(HttpToolsProtocol):
             self._crowd.waiting[self] = self.loop.time()
             self._mind()
         else:
-            self._part(503, "too many connections: come again later", "refused", b"retry-after: 1\r\n")
+            self._part(503, "too many connections: try again later", "refused", b"retry-after: 1\r\n")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forgive()

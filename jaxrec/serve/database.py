@@ -21,14 +21,14 @@ TABLES = f"""
 """
 NEWEST = "FROM events WHERE user = ? ORDER BY time DESC, number DESC"
 COLUMNS = "user, item, time, weight, type, session"
-TOLD = (  # of a column that is said again the later value stays, and null takes it away
+TOLD = (  # a later value of a column replaces the earlier one, and null removes it
     "INSERT INTO users VALUES (?1, json_patch('{}', ?2)) "
     "ON CONFLICT (user) DO UPDATE SET columns = json_patch(columns, ?2)"
 )
 BUSY = 1.0  # seconds to wait for another process's lock
 LOG = "-wal"  # suffix of the write-ahead log, which holds the transactions since the last checkpoint
 BESIDE = ("", LOG, "-shm")
-GONE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_ERROR)  # the last: tables are missing
+GONE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_ERROR)  # the last: no tables
 
 
 class Unavailable(Exception):
@@ -96,11 +96,11 @@ class Database:
     def write(self, rows: list[tuple], told: Sequence[tuple[str, str]] = ()) -> None:
         """Appends (user, item, time, weight, type, session) rows.
 
-        When it returns, they are on disk, in the file at the path, and so is what is told of users.
+        When it returns, they are on disk, in the file at the path, and so are the columns of users.
 
         Args:
             rows: the events.
-            told: (user, JSON object of columns) pairs.
+            told: (user, JSON object of column values) pairs.
 
         Raises:
             Unavailable: if they may not be.
@@ -119,7 +119,7 @@ class Database:
         return self._rows(f"SELECT item, time, weight, type, session {NEWEST} LIMIT ?", user, count)
 
     def older(self, user: str, count: int) -> list:
-        """Returns (item,) of each distinct item of a user's events but the newest `count`.
+        """Returns (item,) for each distinct item of a user's events before the newest `count`.
 
         Raises:
             Unavailable: if they can't be read.
@@ -127,7 +127,7 @@ class Database:
         return self._rows(f"SELECT DISTINCT item FROM (SELECT item {NEWEST} LIMIT -1 OFFSET ?)", user, count)
 
     def columns(self, user: str) -> list:
-        """Returns (JSON object of columns,) of a user, if anything was told.
+        """Returns [(JSON object of column values,)] of a user, or [] if none were given.
 
         Raises:
             Unavailable: if it can't be read.
@@ -199,7 +199,7 @@ def _make(path):
     log = path + LOG
     if not os.path.exists(path) and os.path.exists(log) and os.path.getsize(log):
         raise Lost(
-            f"{log} holds events of a file that is not beside it any more: bring that back, or remove {LOG} and -shm"
+            f"{log} holds events of a file that is no longer beside it: restore that file, or remove {LOG} and -shm"
         )
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -228,7 +228,7 @@ def _prepare(connection, create):
 
 
 def _add_columns(connection):
-    """The columns and the table that a file of an earlier version lacks; empty."""
+    """Adds the columns and the table that a file of an earlier version lacks, all empty."""
     has = lambda table="events": {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")}
     if LATER.keys() <= has() and has("users"):
         return

@@ -1,4 +1,4 @@
-"""What the service is asked, and by which of its methods it answers."""
+"""The endpoints of the service, and the methods of Service that answer them."""
 
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
@@ -7,15 +7,15 @@ from typing import Any
 from jaxrec.serve import schema
 from jaxrec.serve.openapi import Endpoint
 
-FOUND, LONGEST = 20, 200  # default number of items of a search; maximum characters of its text
+FOUND, LONGEST = 20, 200  # default number of items that a search returns; maximum characters of its text
 
 
 def of(service: Any, body: SimpleNamespace) -> list[Endpoint]:
     """Returns the endpoints of a Service.
 
     Args:
-        service: Service.
-        body: the models of its bodies, as `schema.bodies` makes them.
+        service: the Service.
+        body: the models of its bodies, as returned by `schema.bodies`.
     """
     answers = [schema.Ranking, schema.Rankings]
     text = {"name": "q", "schema": {"type": "string", "maxLength": LONGEST, "default": ""}}
@@ -50,7 +50,7 @@ def of(service: Any, body: SimpleNamespace) -> list[Endpoint]:
 
 
 def _up_to_date(follow: Callable, handler: Callable) -> Callable[[Any], Awaitable]:
-    """Returns a handler that answers by the catalogue as it is when it is asked."""
+    """Returns a handler that first applies all changes of the catalogue made before the request."""
 
     async def handle(asked):
         await follow()

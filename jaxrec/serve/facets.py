@@ -15,8 +15,8 @@ def facets(about: pl.DataFrame | None) -> list[dict]:
 
     Returns:
         Dictionaries of `name` and `kind`: "boolean"; "number" or "date" with `least` and `most`; or "text" with
-        `values`, most frequent first, and whether there are `more`. Without columns of other types, empty columns, and
-        texts that are distinct for every item.
+        `values`, most frequent first, and whether there are `more`. Columns of other types, empty columns, and text
+        columns in which no two items share a value are left out.
     """
     if about is None:
         return []
@@ -24,7 +24,7 @@ def facets(about: pl.DataFrame | None) -> list[dict]:
 
 
 def asking(recommender: Recommender) -> dict:
-    """Returns what a model is shown beside the items of a history, as GET /context says it."""
+    """Returns what a model uses beside the items of a history, as GET /context answers it."""
     kinds = recommender.engine.kinds
     needs = {context.kind_of(kind).needs for kind in kinds if not context.is_asked([kind])[0]}
     said = {"times": needs & {"times", "dates"}, "weights": needs & {"weights"}, "types": needs & {"types"}}

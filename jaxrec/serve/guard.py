@@ -1,4 +1,4 @@
-"""Middleware for all requests: checks host and token, refuses what can't wait, counts, and adds security headers."""
+"""Middleware for all requests: checks host, token and queue, counts requests, and adds security headers."""
 
 import hmac
 import os
@@ -15,7 +15,7 @@ from jaxrec.serve.metrics import Metrics
 from jaxrec.system.console import printable
 
 SHOWN = 300  # maximum characters of a message
-FULL = "too many requests wait: come again later"
+FULL = "too many requests wait: try again later"
 MORE = {401: [(b"www-authenticate", b"Bearer")], 503: [(b"retry-after", b"1")]}  # headers of refusals, by status
 OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json", *page.files()}  # reveal nothing of data or users
 HEADERS = [
@@ -47,7 +47,7 @@ class AuthMiddleware:
             hosts: accepted Hosts.
             paths: paths with their own label in the metrics.
             asking: paths whose POST requests have bodies.
-            is_full: whether no more requests can wait. Those with bodies are then refused before they are read.
+            is_full: whether no more requests can wait. Requests with bodies are then refused before they are read.
         """
         self._app, self._metrics, self._hosts, self._paths = app, metrics, hosts, paths | {"/metrics"}
         self._token = None if token is None else os.fsencode(token)

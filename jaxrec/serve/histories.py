@@ -19,10 +19,10 @@ class Past(NamedTuple):
     weights: list | None = None  #: weight per event, None where unknown; None if all are
     types: list | None = None  #: type per event, None where unknown; None if all are
     sessions: list | None = None  #: id of the session per event, None where unknown; None if all are
-    now: float | None = None  #: seconds since 1970 when the next item is asked for; None if unknown
-    columns: dict | None = None  #: what the request says of the user, {column: value}
-    known: dict | None = None  #: what the log says of the user, and POST /events, likewise
-    older: Sequence = ()  #: external ids of the items of events before these, in no order
+    now: float | None = None  #: seconds since 1970 when the next item is requested; None if unknown
+    columns: dict | None = None  #: {column: value} of the user, from the request
+    known: dict | None = None  #: {column: value} of the user, from the log and POST /events
+    older: Sequence = ()  #: external ids of the items of earlier events, unordered
 
 
 class Histories:
@@ -31,7 +31,7 @@ class Histories:
     Args:
         events: the store of events, or None.
         known: the users of a log, or None.
-        most: maximum events per history; of those before only the items are known.
+        most: maximum events per history; of earlier events, only the items are returned.
     """
 
     def __init__(self, events: Events | None, known: Known | None, most: int):
@@ -42,8 +42,8 @@ class Histories:
 
         Args:
             body: the request.
-            dated: whether the model reads hours or days off times. If it doesn't, those of a log that count from an
-                unknown moment are good too, where nothing is known of times since 1970 beside them.
+            dated: whether the model reads hours or days off times. If it doesn't, a log's times that count from an
+                unknown moment are used too, unless the store or the request has times since 1970.
 
         Raises:
             RequestError: if the user is unknown, or the history can't be read at present.
@@ -72,7 +72,7 @@ class Histories:
         events = joined(before, here)
         older += [item for item, *_ in events[: -self._most]]
         items, times, weights, types, sessions = map(list, zip(*events[-self._most :], strict=True))
-        # another's clock may be behind that of the store
+        # a client's clock may be behind that of the store
         now = None if body.now is None else max(body.now, *(time or 0 for time in times))
         known = (self._known.columns(body.user) if self._known else {}) | told
         return Past(items, in_order(times), weights, types, sessions, now, body.user_columns, known, older)
@@ -82,10 +82,10 @@ class Histories:
 
 
 def joined(before: list[tuple], here: list[tuple]) -> list[tuple]:
-    """One history of a log's events and stored ones, (item, seconds, …) oldest first.
+    """Joins a log's events and stored ones, (item, seconds, …), to one history, oldest first.
 
-    An event that both have, of the same item in the same second, as after a training on stored events, is there once.
-    Where a time is unknown, the log's events come first.
+    An event in both, with the same item in the same second, is kept once: stored events may have been trained on. If
+    any time is unknown, the log's events come first.
 
     >>> joined([("a", 1.0), ("b", 5.2)], [("b", 5.0), ("c", 3.0)])
     [('a', 1.0), ('c', 3.0), ('b', 5.2)]
@@ -107,7 +107,7 @@ def _mark(event):
 
 
 def in_order(times: list) -> list:
-    """Replaces times that are before an earlier one by None, since log and store may disagree.
+    """Replaces times that are lower than an earlier one in the list by None, since log and store may disagree.
 
     >>> in_order([3, 5, 4, None, 6])
     [3, 5, None, None, 6]

@@ -49,13 +49,13 @@ class Hosts:
     def _judged(self, named):
         hosts, origins = ([value for key, value in named if key == name] for name in (b"host", b"origin"))
         if len(hosts) != 1 or not (host := _split(hosts[0])):
-            return 400, "Host", "a request names one host"
+            return 400, "Host", "a request must name one host"
         if not self._is_own(host[0]):
             return 403, "Host", f"{host[0]!r} is no name of this service: start it with --allow-host {host[0]}"
         for origin in origins:
             site = _split(origin.partition(b"://")[2])
             if not site or (site != host and site[0] not in self._named):
-                return 403, "Origin", "pages from elsewhere may not ask: start the service with --allow-host for theirs"
+                return 403, "Origin", "pages of other sites may not send requests: allow their host with --allow-host"
         return None
 
     def _is_own(self, name):

@@ -32,7 +32,7 @@ class Known:
         return {} if row is None else user_columns.values_of(self._log, row)
 
     def older(self, user: int | str, count: int) -> list:
-        """Returns the distinct items of a user's events but the newest `count`, as external ids."""
+        """Returns the distinct items of a user's events before the newest `count`, as external ids."""
         row = self._row.get(str(user))
         if row is None:
             return []
@@ -40,12 +40,12 @@ class Known:
         return self._log.catalogue.ids[np.unique(self._log.items[start : max(start, stop - count)]) - 1].tolist()
 
     def past(self, user: int | str, count: int, relative: bool = False) -> list[tuple]:
-        """Returns (item, seconds, weight, type, session) of a user's newest events, oldest first; None if unknown.
+        """Returns (item, seconds, weight, type, session) of a user's newest events, oldest first, with None if unknown.
 
         Args:
-            user: id.
+            user: the user's id.
             count: maximum number of events.
-            relative: whether times that count from an unknown moment are given too, not only those since 1970.
+            relative: whether to return times that count from an unknown moment too, not only those since 1970.
         """
         row = self._row.get(str(user))
         if row is None:
@@ -66,6 +66,6 @@ class Known:
 
 
 def _sessions(sessions, at):
-    """The ids of the sessions of a slice of events."""
+    """Returns the ids of the sessions of a slice of events."""
     places = np.searchsorted(sessions.offsets, np.arange(at.start, at.stop), side="right") - 1
     return sessions.ids[places].tolist()

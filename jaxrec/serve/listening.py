@@ -1,4 +1,4 @@
-"""The address that a service listens at, alone or by several processes."""
+"""The address that a service listens on, with one process or several."""
 
 import contextlib
 import socket
@@ -26,7 +26,7 @@ def bind(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
     except (OSError, UnicodeError) as error:
-        raise UserError(f"{host}:{port} can't be listened at: {error}; name another --host or --port") from error
+        raise UserError(f"can't listen on {host}:{port}: {error}; name another --host or --port") from error
     return listening
 
 
@@ -39,17 +39,17 @@ def address(listening: socket.socket) -> str:
 class Port:
     """An address where several processes listen. It is kept for them while this object is open.
 
-    On Linux each of them has a socket of its own (SO_REUSEPORT), among which the system divides the connections; if a
-    process ends, the others have all of them. On other systems they take connections from one socket that they share.
+    On Linux each process has a socket of its own (SO_REUSEPORT), and the system divides the connections among them; if
+    a process ends, the others get all connections. On other systems the processes share one socket.
     """
 
     def __init__(self, host: str, port: int):
         """Takes the address.
 
         Raises:
-            UserError: if it is in use, also by sockets that would share it, or invalid.
+            UserError: if it is invalid, or in use, even by sockets that would share it.
         """
-        # bound without SO_REUSEPORT, as only then are others refused that have it too; and never listening
+        # bound without SO_REUSEPORT, so that other sockets with that option are refused; it never listens
         self._kept = bind(host, port)
         self._sign = None
         if DIVIDES:
@@ -83,13 +83,13 @@ class Port:
 
 
 def _sign(kept, name):
-    """Returns a socket whose name no other service can have: none would notice another that doesn't listen yet."""
+    """Returns a socket with a name that only one service can have, to notice one that starts and doesn't listen yet."""
     sign = socket.socket(socket.AF_UNIX)
     try:
         sign.bind(f"\0jaxrec serve {address(kept)}")
     except OSError as error:
         sign.close()
         raise UserError(
-            f"{name} can't be listened at: another service is starting there; name another --host or --port"
+            f"can't listen on {name}: another service is starting there; name another --host or --port"
         ) from error
     return sign

@@ -16,8 +16,8 @@ from jaxrec.system import arguments
 class Listing:
     """Ids, titles and popularity of a catalogue.
 
-    A catalogue's ids are all integers or all text, and integers have a single decimal form. So JSON requests may use
-    either: 7 and "7" are the same item.
+    A catalogue's ids are all integers or all text, and integers have a single decimal form. So 7 and "7" are the
+    same item, and JSON requests may use either.
     """
 
     def __init__(self, catalogue: Catalogue):
@@ -25,7 +25,7 @@ class Listing:
         titles = catalogue.titles or [""] * len(ids)
         self._kind = int if catalogue.ids.dtype.kind == "i" else str
         self._title = dict(zip(ids, titles, strict=True))
-        self._later: dict = {}  # titles of items that came later, so that the many others need no copy
+        self._later: dict = {}  # titles of items added later, so that `changed` need not copy the others
         self._order = _by_popularity(catalogue)
         self._ids = [ids[place] for place in self._order]
         self._texts = pl.Series([_fold(titles[place] or str(ids[place])) for place in self._order], dtype=pl.String)
@@ -66,13 +66,13 @@ class Listing:
         return [self._ids[place] for place in self._offered.arg_true()[:count]]
 
     def own(self, id: str | int) -> str | int:
-        """Returns an id in the type of the catalogue; as it is where it can't be one."""
+        """Returns an id in the type of the catalogue, unchanged if it can't be one."""
         found = arguments.as_id(id, self._kind)
         return id if found is None else found
 
     def own_all(self, ids: Sequence) -> list:
         """Returns ids in the type of the catalogue."""
-        if set(map(type, ids)) <= {self._kind}:  # as most are: without Python code for each
+        if set(map(type, ids)) <= {self._kind}:  # the usual case, without Python code for each
             return list(ids)
         return [self.own(id) for id in ids]
 

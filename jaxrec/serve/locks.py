@@ -1,4 +1,4 @@
-"""Locks of files, which end with the process that has them."""
+"""File locks, which are released when the process that holds them ends."""
 
 import contextlib
 import fcntl
@@ -22,23 +22,23 @@ def opened(path: str | Path) -> int:
 
 
 def held(path: str | Path) -> int:
-    """Returns the descriptor of a file of changes, as `opened`, that no other service may change while it is open.
+    """Returns the descriptor of a file of changes, as `opened` does, locked against other services while it is open.
 
     Raises:
-        UserError: if it can't be opened, or another service has it.
+        UserError: if it can't be opened, or another service has locked it.
     """
     file = opened(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(file)
-        raise UserError(f"{path}: another service changes its catalogue there: name another with --stock") from None
+        raise UserError(f"{path}: another service keeps its changes there: name another with --stock") from None
     return file
 
 
 @contextlib.contextmanager
 def turn(path: str | Path) -> Iterator[None]:
-    """A context in which no other process, nor thread, is in one of the same path. Waits for its turn."""
+    """A context that only one process and thread at a time can enter for a path. Waits for its turn."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -13,8 +13,8 @@ class Metrics:
     def __init__(self, folder: str | None = None):
         """
         Args:
-            folder: where the processes of a service of several keep them, as PROMETHEUS_MULTIPROC_DIR says too: the
-                text is then of all of them. What one has counted stays when it ends.
+            folder: where the processes of a service keep their metrics if it has several, the same folder as in
+                PROMETHEUS_MULTIPROC_DIR. The text then covers all processes, and keeps the counts of ended ones.
         """
         self.registry = registry = CollectorRegistry()
         self._folder = folder

@@ -1,4 +1,4 @@
-"""Describes the service, as an OpenAPI document from the pydantic models of requests, and as an HTML page."""
+"""Describes the service, from its pydantic models, as an OpenAPI document and as an HTML page."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from jaxrec.serve.schema import Errors
 SAID = {
     400: "the body is no JSON",
     401: "the token is missing or wrong",
-    403: "it is meant for another host, or comes from a page from elsewhere",
+    403: "it is meant for another host, or comes from a page of another site",
     404: "there is no such item, user, attribute or value",
     408: "the body took too long",
-    409: "an item to be added is there already",
+    409: "an item to be added is already in the catalogue",
     413: "the body is too long",
-    415: "the body is not said to be application/json",
+    415: "the Content-Type is not application/json",
     422: "a field is wrong: errors name it",
-    503: "too busy; Retry-After says when to come again",
+    503: "too busy; Retry-After says when to try again",
 }
 
 

@@ -1,4 +1,4 @@
-"""Bodies of requests to their models, and what is wrong with them in words."""
+"""Parses the bodies of requests with their models, and describes their errors in words."""
 
 from itertools import takewhile
 from typing import Any
@@ -12,7 +12,7 @@ from jaxrec.system.console import printable
 
 SHOWN = 10  # maximum errors per answer
 FILTER = f"should be a value, a list of values, or an object of bounds ({', '.join(BOUNDS)}): numbers, or dates as text"
-KNOWN = "should be a text, a number, true, false or null"  # of a column of users
+KNOWN = "should be a text, a number, true, false or null"  # error of a value of `user_columns`
 SECONDS = "should be a number, the seconds since 1970"
 MOMENTS = ("time", "times", "now")  # fields of seconds
 
@@ -56,7 +56,7 @@ def _field(place):
 def _message(error):
     if error["type"] == "extra_forbidden":
         return "there is no such field"
-    if error["type"] == "less_than":  # which times alone are bounded by
+    if error["type"] == "less_than":  # a bound that only times have
         return f"should be seconds since 1970, less than {YEAR_10000}: divide milliseconds by 1000"
     if error["type"].startswith("float") and {*error["loc"]} & {*MOMENTS}:
         return SECONDS

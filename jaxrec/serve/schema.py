@@ -1,4 +1,4 @@
-"""Pydantic models of requests and answers, from which the OpenAPI schema is made."""
+"""Pydantic models of requests and answers, from which the OpenAPI schema is generated."""
 
 # pyright: reportInvalidTypeForm=false
 # (field types are built from the limits, which a type checker can't evaluate)
@@ -59,7 +59,7 @@ def _not_blank(value):
 Count = Annotated[StrictInt, BeforeValidator(_from_float)]
 # ids without a decimal point are validated without Python code
 Id = StrictInt | StrictStr | Annotated[StrictFloat, AfterValidator(_whole), WithJsonSchema({"type": "integer"})]
-Named = Annotated[Id, AfterValidator(_not_blank)]  # by which events are kept
+Named = Annotated[Id, AfterValidator(_not_blank)]  # the id of a user whose events are stored
 Type = Annotated[StrictStr, Field(max_length=SHORT)]  # of an event
 Bound = StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictStr
 Value = StrictBool | Bound
@@ -77,7 +77,7 @@ class RequestError(Exception):
 
 def busy(why: str) -> RequestError:
     """Returns the error for requests that can't be answered at present."""
-    return RequestError(503, None, f"{why}: come again later", {"Retry-After": "1"})
+    return RequestError(503, None, f"{why}: try again later", {"Retry-After": "1"})
 
 
 class _Body(BaseModel):
@@ -100,18 +100,18 @@ class Scored(Item):
 class Ranking(_Answer):
     items: list[Scored] = Field(description="the best first")
     unknown: list[Value] = Field(
-        description="ids of the request that the catalogue lacks, as they were given; and what did not train of types "
-        "and of columns of users"
+        description="ids of the request that the catalogue lacks, as they were given; and event types and values of "
+        "user columns that the model does not know"
     )
     fallback: bool = Field(
-        description="whether nothing of the history is known: the items are then the most popular, the scores their "
-        "shares of what was trained on"
+        description="whether nothing of the history is known: the items are then the most popular ones, and the scores "
+        "their shares of the training data"
     )
-    step: int | None = Field(description="of the checkpoint that answered")
+    step: int | None = Field(description="step of the checkpoint that answered")
 
 
 class Rankings(_Answer):
-    results: list[Ranking] = Field(description="one a history, in their order")
+    results: list[Ranking] = Field(description="one for each history, in order")
 
 
 class Similar(_Answer):
@@ -127,7 +127,7 @@ class Attribute(_Answer):
     kind: Literal["boolean", "date", "number", "text"]
     least: float | str | None = Field(None, description="of a number or date")
     most: float | str | None = Field(None, description="of a number or date")
-    values: list[str] | None = Field(None, description="of a text, the commonest first")
+    values: list[str] | None = Field(None, description="of a text, most frequent first")
     more: bool | None = Field(None, description="whether a text has other values too")
 
 
@@ -137,16 +137,16 @@ class Attributes(_Answer):
 
 class Asking(_Answer):
     events: list[str] = Field(
-        description="what the model is shown of an event beside its item: times, weights, types, sessions"
+        description="what the model uses of an event beside its item: times, weights, types, sessions"
     )
-    now: bool = Field(description="whether it is shown when the next item is asked for")
-    user_columns: list[Attribute] = Field(description="what it is shown of a user")
-    alone: bool = Field(description="whether what is known of a user is answered without a history")
+    now: bool = Field(description="whether it uses the time at which the next item is requested")
+    user_columns: list[Attribute] = Field(description="the columns of users that it uses")
+    alone: bool = Field(description="whether it can answer from the columns of a user without a history")
 
 
 class Influence(_Answer):
     influence: list[list[float]] = Field(
-        description="of each of the items, what each place of the history added to its score"
+        description="for each of the items, what each event of the history added to its score"
     )
 
 
@@ -173,7 +173,7 @@ class Health(_Answer):
 
 class Ready(_Answer):
     status: str
-    step: int | None = Field(description="of the checkpoint that answers")
+    step: int | None = Field(description="step of the checkpoint that answers")
     items: int = Field(description="in the catalogue")
     batch: int = Field(description="histories that are answered at once: it grows while programs are compiled")
 
@@ -188,7 +188,7 @@ class Errors(_Answer):
 
 
 def bodies(limits: Limits) -> SimpleNamespace:
-    """Returns the models of request bodies for these Limits: recommend, similar, influence, events, titles."""
+    """Returns the models of request bodies for these Limits: recommend, similar, influence, events, change, titles."""
     ids = lambda least, most: Annotated[list[Id], Field(min_length=least, max_length=most, fail_fast=True)]
     History, Some = ids(0, limits.history), ids(1, limits.history)
     Histories = Annotated[list[History], Field(min_length=1, max_length=limits.histories, fail_fast=True)]
@@ -196,29 +196,29 @@ def bodies(limits: Limits) -> SimpleNamespace:
     Times = Annotated[each(ge=0, lt=YEAR_10000), Field(max_length=limits.history, fail_fast=True)]
     Weights = Annotated[each(allow_inf_nan=False), Field(max_length=limits.history, fail_fast=True)]
     times_of = Field(
-        None, description="of each event of the history the seconds since 1970, UTC, for a model that is shown them"
+        None, description="the time of each event of the history, seconds since 1970, UTC, for a model that uses times"
     )
-    weights_of = Field(None, description="of each event of the history its weight, for a model that is shown them")
+    weights_of = Field(None, description="the weight of each event of the history, for a model that uses weights")
     Types = Annotated[list[Type | None], Field(max_length=limits.history, fail_fast=True)]
     types_of = Field(
-        None, description="of each event of the history its type, as in the training's log, for a model shown them"
+        None, description="the type of each event of the history, as in the training's log, for a model that uses types"
     )
     Sessions = Annotated[list[Id | None], Field(max_length=limits.history, fail_fast=True)]
     sessions_of = Field(
-        None, description="of each event of the history the id of its session, for a model shown where one begins"
+        None, description="the session id of each event of the history, for a model that uses where sessions begin"
     )
     Moment = Annotated[float, Field(ge=0, lt=YEAR_10000)]
     Weight = Annotated[float, Field(allow_inf_nan=False)]
     asked = Field(
-        None, description="seconds since 1970, UTC, when the next item is asked for, for a model that is shown that"
+        None, description="when the next item is requested, in seconds since 1970, UTC, for a model that uses that time"
     )
     about_user = Field(
-        None, description='what is known of the user, as {"gender": "F"}, for a model that is shown such columns'
+        None, description='what is known of the user, such as {"gender": "F"}, for a model that uses such columns'
     )
     Values = Annotated[list[Value], Field(max_length=limits.ids, fail_fast=True)]
 
     class Filtered(_Body):
-        k: Count = Field(min(10, limits.k), ge=1, le=limits.k, description="how many items at most")
+        k: Count = Field(min(10, limits.k), ge=1, le=limits.k, description="maximum number of items")
 
     class Event(_Body):
         item: Id
@@ -232,7 +232,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         history: History | None = Field(None, description="item ids, oldest first")
         histories: Histories | None = Field(None, description="several histories, answered with the same settings")
         events: Annotated[list[Event], Field(max_length=limits.history, fail_fast=True)] | None = Field(
-            None, description="a history with what is known of each event: in the place of history, times and the like"
+            None, description="a history with what is known of each event, instead of history, times and so on"
         )
         times: Times | None = times_of
         weights: Weights | None = weights_of
@@ -242,8 +242,8 @@ def bodies(limits: Limits) -> SimpleNamespace:
         user_columns: dict[str, Value | None] | None = about_user
         user: Id | None = Field(
             None,
-            description="whose stored events are the history, which needs --events; or, beside a history, whose it is, "
-            "for a model with vectors of users",
+            description="the user whose stored events are the history, which needs --events; or, with a history, the "
+            "user it belongs to, for a model with user vectors",
         )
         exclude_seen: bool | None = Field(
             None, description="leave out the items of the history; null: as the training's key seen says"
@@ -252,7 +252,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
         block: ids(0, limits.ids) = Field([], description="ids never to recommend")
         where: dict[str, Value | Values | Bounds] = Field(
             {},
-            description="attribute of items: the value it has, a list of values of which it has one, or bounds, as in "
+            description="attribute of items: its value, a list of values of which it must have one, or bounds, as in "
             '{"price": {"at_least": 10, "below": 50}}',
         )
 
@@ -266,7 +266,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
     class InfluenceOn(_Body):
         history: Some = Field(description="item ids, oldest first")
         items: ids(1, 100) = Field(description="ids whose scores are to be explained")
-        user: Id | None = Field(None, description="whose history it is, for a model with vectors of users")
+        user: Id | None = Field(None, description="the user of the history, for a model with user vectors")
         times: Times | None = times_of
         weights: Weights | None = weights_of
         types: Types | None = types_of
@@ -283,26 +283,26 @@ def bodies(limits: Limits) -> SimpleNamespace:
     class New(_Body):
         id: Id
         like: ids(0, limits.history) = Field(
-            [], description="ids of items: its vectors begin as the mean of theirs; without any, as its features alone"
+            [], description="ids of similar items, from which its vectors are made; without any, its features alone"
         )
-        about: dict[str, Any] = Field({}, description="its attributes, as columns of the table of items have them")
+        about: dict[str, Any] = Field({}, description="its attributes, by column of the table of items")
 
     class Change(_Body):
         add: Annotated[list[New], Field(max_length=limits.history, fail_fast=True)] = Field(
-            [], description="new items, or retired ones that are to be recommended again"
+            [], description="new items, or retired items to recommend again"
         )
-        retire: ids(0, limits.history) = Field([], description="ids that are no longer to be recommended")
+        retire: ids(0, limits.history) = Field([], description="ids of items to stop recommending")
 
     class Happened(_Body):
         user: Named
         item: Id | None = None
         items: Some | None = Field(None, description="several, oldest first")
-        time: Moment | None = Field(None, description="seconds since 1970, UTC; now if it is left out")
-        weight: Weight | None = Field(None, description="of each of them, such as a rating or seconds of play")
+        time: Moment | None = Field(None, description="seconds since 1970, UTC; now by default")
+        weight: Weight | None = Field(None, description="weight of each of them, such as a rating or seconds of play")
         type: Type | None = Field(None, description="what was done with them, as in the training's log")
         session: Id | None = Field(None, description="the id of the session in which they happened")
         user_columns: dict[str, Value | None] | None = Field(
-            None, description="what is known of the user from now on; null takes a column away"
+            None, description="what is known of the user from now on; null removes a column"
         )
         model_config = ConfigDict(
             json_schema_extra={

@@ -28,7 +28,7 @@ from jaxrec.serve.workers import Part
 from jaxrec.system.errors import UserError
 
 TOKEN = "JAXREC_TOKEN"  # an environment variable, since command lines are visible to all users
-SWITCH = 0.0005  # seconds that a thread keeps the interpreter while another one waits: the default is a whole answer's
+SWITCH = 0.0005  # seconds that a thread keeps the interpreter while another waits: the default is a whole answer's time
 GRACE = 10  # seconds to wait for requests in progress when stopping
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -37,8 +37,8 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str], part: Pa
     """Serves a workdir until SIGTERM or Ctrl-C, then completes requests in progress. Returns the exit status.
 
     Args:
-        arguments: of the command.
-        part: what this process is of a service of several; None if it is all of it.
+        arguments: the arguments of the command.
+        part: the Part of this process in a service of several processes; None if it is the only one.
     """
     logs.begin(arguments.log, part is not None)
     share_cores(part.count if part else 1)
@@ -46,7 +46,7 @@ def serve(arguments: argparse.Namespace, _overrides: Mapping[str, str], part: Pa
         part.follow()
         check_device(part.count)
     if arguments.watch and arguments.checkpoint not in ("best", "latest"):
-        raise UserError(f"--watch looks for a new checkpoint, and {arguments.checkpoint} is one: leave one of them out")
+        raise UserError(f"--watch needs --checkpoint best or latest, not {arguments.checkpoint}: leave one of them out")
     allowed, token = limits.parse(arguments.limit), read_token()
     hosts = Hosts(arguments.host, arguments.allow_host)
     listening = socket.socket(fileno=part.listening) if part else bind(arguments.host, arguments.port)
@@ -97,8 +97,8 @@ def say(ready: str) -> None:
 def share_cores(processes: int = 1) -> None:
     """Sets how the threads of this process share its cores and the interpreter, before JAX starts.
 
-    Every process of a service has an equal part of the cores. Of these, one is left to HTTP, since a program on all of
-    them waits for the busiest. `NPROC`, by which XLA counts cores, stays as it is if it is set.
+    Every process of a service gets an equal share of the cores. One core of each share is left to HTTP, since a program
+    on all cores waits for the busiest one. `NPROC`, from which XLA takes the number of cores, is kept if it is set.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("NPROC", str(max(cores // processes - 1, 1)))
@@ -109,12 +109,12 @@ def check_device(processes: int) -> None:
     """Checks that several processes can share the device.
 
     Raises:
-        UserError: if it is an accelerator, whose memory the first of them takes.
+        UserError: if it is an accelerator, whose memory the first process takes.
     """
     if (device := jax.default_backend()) != "cpu":
         raise UserError(
-            f"--workers {processes}: processes share the cores of a CPU, and a {device} answers here: leave it out, or "
-            "set JAX_PLATFORMS=cpu"
+            f"--workers {processes}: several processes can only share a CPU, and a {device} answers here: leave it out "
+            "or set JAX_PLATFORMS=cpu"
         )
 
 
@@ -131,7 +131,7 @@ def read_token() -> str | None:
     """
     token = os.environ.get(TOKEN)
     if token and (token != token.strip() or not token.isprintable()):
-        raise UserError(f"{TOKEN} begins or ends with blanks, or holds control characters: no request can bear it")
+        raise UserError(f"{TOKEN} begins or ends with blanks, or has control characters: no request can carry it")
     return token or None
 
 

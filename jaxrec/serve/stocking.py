@@ -17,15 +17,15 @@ from jaxrec.system.errors import UserError
 class Stocking:
     """The changes of a catalogue, in a file with a JSON object per line. A change is on disk before it is in force.
 
-    The file is locked while the service runs; the processes of one service take turns to change it, and each takes over
-    what the others have changed. An unfinished last line, of a change that was never in force, is removed.
+    The file is locked while the service runs. The processes of one service take turns to change it, and each applies
+    what the others have changed. An incomplete last line, of a change that was never in force, is removed.
     """
 
     def __init__(self, path: str | Path, turns: Path | None = None):
         """
         Args:
             path: the file, created if it doesn't exist.
-            turns: a file by which the processes of a service take turns; None if this is its only one.
+            turns: the lock file by which the processes of a service take turns; None if there is only one process.
 
         Raises:
             UserError: if it can't be used, or is damaged.
@@ -45,7 +45,7 @@ class Stocking:
         return locks.turn(self._turns) if self._turns else contextlib.nullcontext()
 
     def followed(self, recommender: Recommender) -> Recommender:
-        """Returns a Recommender with what other processes have changed since. To be called in a `turn`."""
+        """Returns a Recommender with what other processes have changed since. Must be called in a `turn`."""
         if not self.is_behind:
             return recommender
         news, now = self._news(), recommender
@@ -53,7 +53,7 @@ class Stocking:
         try:
             for change in news:
                 now = now.changed(change.added, change.retired)
-        except UserError:  # this process has another catalogue at present: what applies to it is taken
+        except UserError:  # this process has another catalogue at present: apply what fits it
             now = self.onto(recommender.base or recommender, recommender.engine.items)
         return now
 
@@ -61,15 +61,15 @@ class Stocking:
         """Returns a Recommender with all changes: see `changes.onto`.
 
         Args:
-            recommender: of a training, without changes.
-            rows: the number of rows that its tables get if that is enough, as another has whose programs it shares; 0:
-                as many as all items have, and room for more.
+            recommender: the Recommender of a training, without changes.
+            rows: the minimum number of rows of its tables, such as that of a Recommender whose programs it shares; 0:
+                enough for all items, with room for more.
         """
         now = changes.onto(recommender, self._changes, rows)
         return now if rows else now.changed(rows=roomy(len(now.offered)))
 
     def changed(self, recommender: Recommender, added: Sequence[NewItem], retired: Sequence) -> Recommender:
-        """Returns a Recommender with items added and retired; the change is on disk then. To be called in a `turn`.
+        """Returns a Recommender with items added and retired, once the change is on disk. Must be called in a `turn`.
 
         Raises:
             UserError: as for `Recommender.changed`.
@@ -83,7 +83,7 @@ class Stocking:
                 raise OSError(None, "no space is left")
             os.fsync(self._file)
         except OSError as error:
-            with contextlib.suppress(OSError):  # a longer line is else left behind a shorter one
+            with contextlib.suppress(OSError):  # otherwise its rest could stay behind a shorter line
                 os.ftruncate(self._file, self._end)
             raise Unavailable(f"the file of changes could not be written: {error.strerror}") from error
         self._end, self._lines = self._end + len(line), self._lines + 1
@@ -91,7 +91,7 @@ class Stocking:
         return now
 
     def _news(self):
-        """Returns the changes in the file that have not been read, and removes what is no whole line."""
+        """Returns the changes in the file that have not been read, and removes an incomplete last line."""
         try:
             text = os.pread(self._file, max(os.fstat(self._file).st_size - self._end, 0), self._end)
             whole = text[: text.rfind(b"\n") + 1]

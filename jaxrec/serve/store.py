@@ -80,9 +80,9 @@ class Events:
             items: ids, oldest first.
             time: seconds since 1970; now by default.
             weight: weight of these events; None if unknown.
-            type: type of these events, as "purchase"; None if unknown.
+            type: type of these events, such as "purchase"; None if unknown.
             session: id of the session in which they happened; None if unknown.
-            columns: what is known of the user from now on, beside what was told before; None of a column takes it away.
+            columns: {column: value} of the user from now on, added to what was given before; None removes a column.
 
         Returns:
             A concurrent Future of the number of events, completed when they are on disk. It raises Unavailable if they
@@ -102,7 +102,7 @@ class Events:
         return [item for item, *_ in self.past(user, count)]
 
     def past(self, user: str | int, count: int) -> list[tuple]:
-        """Returns (item, time, weight, type, session) of a user's newest events, oldest first; ties as they came.
+        """Returns (item, time, weight, type, session) of a user's newest events, oldest first; ties as they arrived.
 
         Raises:
             Unavailable: if they can't be read.
@@ -111,7 +111,7 @@ class Events:
         return [(_id(item), *rest) for item, *rest in reversed(rows)]
 
     def older(self, user: str | int, count: int) -> list:
-        """Returns the distinct items of a user's events without the newest `count` events, in no order.
+        """Returns the distinct items of a user's events before the newest `count`, in no particular order.
 
         Raises:
             Unavailable: if they can't be read.
@@ -119,7 +119,7 @@ class Events:
         return [_id(item) for (item,) in self._read(Database.older, user, count)]
 
     def columns(self, user: str | int) -> dict[str, Any]:
-        """Returns what was told of a user, {column: value}.
+        """Returns the columns of a user, {column: value}.
 
         Raises:
             Unavailable: if it can't be read.
@@ -181,7 +181,7 @@ class Events:
                 self._tried = clock.monotonic()
                 self._database = Database(self._path, create=False)
                 self._unread = self._trouble = None
-                log.warning("%s: the events file is there again, and goes on", self._path)
+                log.warning("%s: the events file is back, and in use again", self._path)
         except Lost as error:
             self._lose(error)
         except Unavailable as error:
@@ -230,7 +230,7 @@ def _id(text):
     try:
         return json.loads(text)
     except ValueError as error:
-        raise Unavailable("the events file: what it holds is no id") from error
+        raise Unavailable("the events file: it holds an invalid id") from error
 
 
 def _deliver(appends, error):

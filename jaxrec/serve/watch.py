@@ -37,7 +37,7 @@ EVERY, FAR = 1.0, 10.0  # seconds between looks at a folder, and at an object st
 log = logging.getLogger("jaxrec.serve")
 
 
-#: (recommender, rows) -> the same with the changes of the catalogue so far, and so many rows in its tables if these do
+#: (recommender, rows) -> the same with all changes of the catalogue so far, and at least `rows` rows in its tables
 Stocked = Callable[[Recommender, int], Recommender]
 
 
@@ -65,7 +65,7 @@ def load(
         batch: maximum number of histories per call.
         items: as for `loading.load`.
         item_devices: as for `loading.load`.
-        stocked: adds what has changed in the catalogue.
+        stocked: applies the changes of the catalogue.
 
     Raises:
         UserError: if there is none, or it doesn't pass `check`.
@@ -90,7 +90,7 @@ def renew(recommender: Recommender, step: int, k: int, batch: int, stocked: Stoc
 
 
 def with_programs(recommender: Recommender, running: Recommender, k: int, batch: int) -> Recommender:
-    """Returns a Recommender that answers at once: by the programs of one of the same model that is running.
+    """Returns the Recommender, able to answer at once: with the programs of a running one of the same model.
 
     If its tables have another number of rows, its own programs are compiled.
     """
@@ -125,7 +125,7 @@ def compile_all(recommender: Recommender, k: int, batch: int) -> None:
 def _compiled(recommender, k, batch):
     """Compiles for 1, 2, 4, … histories at once, and yields each number when its programs are compiled."""
     for rows in (1 << power for power in range(min(batch, recommender.engine.rows).bit_length())):
-        for most in (k, BEST) if k > BEST else (k,):  # what answers k answers fewer too, but slower
+        for most in (k, BEST) if k > BEST else (k,):  # the program for k can return fewer items too, but is slower
             recommender.engine.compile(rows, min(most, recommender.engine.items))
         yield rows
 
@@ -135,16 +135,16 @@ def begin(recommender: Recommender, k: int) -> None:
     id, engine, states = recommender.catalogue.ids[0], recommender.engine, States(1)
     for slots in engine.buckets():
         query = recommender.check(Query([id] * (slots - engine.num_mask_slots), k))
-        for _ in range(2):  # the second time by a state, of models that have any
+        for _ in range(2):  # the second time from a state, if the model has any
             recommender.answer(states.stated(recommender, [query]))
-    for length in (1, 1, 2) if engine.keeps_states else ():  # the last by the state of the one before
+    for length in (1, 1, 2) if engine.keeps_states else ():  # the last one from the state of the one before
         recommender.answer(states.stated(recommender, [recommender.check(Query([id] * length, k))]))
     recommender.similar(id, k)
     check(recommender)
 
 
 def warm(batcher: Batcher, k: int, batch: int) -> None:
-    """Compiles for larger batches, and raises the batch size as all that one needs is compiled."""
+    """Compiles for larger batches, and raises the batch size whenever all programs for it are compiled."""
     for rows in _compiled(batcher.recommender, k, batch):
         batcher.size = rows
 
@@ -197,7 +197,7 @@ class Watcher(threading.Thread):
         Args:
             path: the workdir, or its address.
             checkpoint: "best" or "latest".
-            current: the active step, and its content as of `contents` before it was loaded; None: not known.
+            current: the active step, and its content as returned by `contents` before loading it; None: unknown.
             renew: (step) -> Recommender of the same model and data.
             reload: (step) -> Recommender, for a training with another model or data at the path.
             take: (Recommender) -> None, activates it.
@@ -211,12 +211,12 @@ class Watcher(threading.Thread):
         self._renew, self._reload, self._take, self._refuse = renew, reload, take, refuse
         self._there, self._looked, self._blind = {}, time.monotonic(), None
         self._refused, self._again, self._pause = None, math.inf, AGAIN
-        self._loading: float | None = None  # since when a checkpoint is copied or loaded
+        self._loading: float | None = None  # time since which a checkpoint has been copied or loaded
         self._trained = workdir.read(self._path)
 
     def run(self) -> None:
         """Looks until the process ends, at low priority: loading and checking can wait, requests can't."""
-        if sys.platform == "linux":  # where a thread, and those that it starts, have a priority of their own
+        if sys.platform == "linux":  # where a thread, and those it starts, can have their own priority
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while True:
             time.sleep(self._every)
@@ -237,9 +237,9 @@ class Watcher(threading.Thread):
         self._loading = time.monotonic() if self._is_far else None
         try:
             there = finished(self._copied() / "checkpoints")
-        except (OSError, UserError) as error:  # temporary, as without descriptors: the next look may succeed
+        except (OSError, UserError) as error:  # temporary, such as no free descriptors: the next look may succeed
             if str(error) != self._blind:
-                log.error("new checkpoints can't be looked for, step %s answers on: %s", self._current, error)
+                log.error("new checkpoints can't be looked for, step %s keeps answering: %s", self._current, error)
             self._blind = str(error)
             return
         finally:
@@ -271,7 +271,7 @@ class Watcher(threading.Thread):
             self._refuse()
             self._refused = step
             self._again, self._pause = time.monotonic() + self._pause, 2 * self._pause
-            log.warning("a new checkpoint is refused, step %s answers on: %s", self._current[1], error)
+            log.warning("a new checkpoint is refused, step %s keeps answering: %s", self._current[1], error)
 
 
 def _folder(path):
@@ -281,17 +281,17 @@ def _folder(path):
 
 
 def chosen(path: Path, checkpoint: str) -> tuple[int, str]:
-    """Returns the step that is now best or latest, and its content, by which trainings at a path are told apart."""
+    """Returns the step that is now best or latest, and its content, which tells apart trainings at the same path."""
     with contextlib.closing(Checkpoints(path, read_only=True)) as checkpoints:
         step = checkpoints.choose(checkpoint)
         return step, checkpoints.contents()[step]
 
 
 def contents(path: Path | str, checkpoint: str) -> dict[int, str]:
-    """Returns {step: content} of the checkpoints of a workdir, or of its address.
+    """Returns {step: content} of the checkpoints of a workdir, given by path or address.
 
     Raises:
-        UserError: as `load`.
+        UserError: as for `load`.
     """
     copy = here(path, checkpoint)
     workdir.read(copy)

@@ -34,12 +34,12 @@ log = logging.getLogger("jaxrec.serve")
 
 
 class Part(NamedTuple):
-    """What a worker has of its service."""
+    """What a worker is given by its service."""
 
     listening: int  #: descriptor of its socket
     link: int  #: descriptor of a socket to the process that started it
     count: int  #: the number of workers
-    folder: str  #: a folder that all of them use, and nobody else
+    folder: str  #: a folder that all workers use, and nobody else
 
     @property
     def turns(self) -> Path:
@@ -47,11 +47,11 @@ class Part(NamedTuple):
         return Path(self.folder) / "turns"
 
     def tell(self, ready: str) -> None:
-        """Says that requests are accepted, in a line for people."""
+        """Tells the process that started this one that requests are accepted, with a line for it to print."""
         os.write(self.link, ready.encode() + b"\n")
 
     def follow(self) -> None:
-        """Stops this process, as SIGTERM does, once the one that started it has ended."""
+        """Stops this process, as SIGTERM does, once the process that started it has ended."""
         threading.Thread(target=self._wait, name="parent", daemon=True).start()
 
     def _wait(self):
@@ -61,7 +61,7 @@ class Part(NamedTuple):
 
 
 def part() -> Part | None:
-    """Returns what this process is of a service of several; None if it is none of them."""
+    """Returns the Part of this process in a service of several; None if it is not a worker."""
     given = os.environ.pop(PART, None)
     return None if given is None else Part(*json.loads(given))
 
@@ -74,7 +74,7 @@ def serve(arguments: argparse.Namespace) -> int:
     """
     count = arguments.workers
     if not 1 <= count <= MOST:
-        raise UserError(f"--workers {count}: a number of processes from 1 to {MOST}: 1 for each one or two cores")
+        raise UserError(f"--workers {count}: give a number of processes from 1 to {MOST}, one per one or two cores")
     logs.begin(arguments.log)
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(contextlib.closing(Port(arguments.host, arguments.port)))
@@ -87,7 +87,7 @@ def serve(arguments: argparse.Namespace) -> int:
 
 
 def flags_of(arguments: argparse.Namespace) -> list[str]:
-    """Returns the flags that say the same as the arguments of the command, but for the number of workers.
+    """Returns the command-line flags of these arguments, except the number of workers.
 
     >>> flags_of(argparse.Namespace(command="serve", workdir=Path("runs/a"), watch=True, limit=["k=5"], workers=2))
     ['--workdir=runs/a', '--watch', '--limit=k=5']
@@ -112,18 +112,18 @@ def start_worker(command: Sequence[str], port: Port, count: int, folder: str, li
         command: the command of a service.
         port: where it listens.
         count: the number of workers.
-        folder: what they share.
+        folder: the folder that they share.
         link: its end of a socket pair.
     """
     with port.socket() as listening:
         own = Part(listening.fileno(), link.fileno(), count, folder)
-        found = os.pathsep.join(path or os.getcwd() for path in sys.path)  # a launcher's folder is among them
+        found = os.pathsep.join(path or os.getcwd() for path in sys.path)  # includes a launcher's folder
         environment = os.environ | {PART: json.dumps(own), METRICS: folder, "PYTHONPATH": found}
         return subprocess.Popen(command, env=environment, pass_fds=[own.listening, own.link], process_group=0)
 
 
 class _Place:
-    """One of the workers, whichever process it is at present."""
+    """The place of one worker, whichever process fills it at present."""
 
     def __init__(self):
         self.process: subprocess.Popen | None = None
@@ -151,13 +151,13 @@ class Crew:
         self._places = [_Place() for _ in range(count)]
         self._events = selectors.DefaultSelector()
         self._begun, self._stopping, self._status = False, False, 0
-        self._late = float("inf")  # when those that are left are killed
+        self._late = float("inf")  # when the remaining processes are killed
 
     def run(self) -> int:
-        """Runs them; prints the line of the first once all are ready. Returns the exit status.
+        """Runs the processes, and prints the line of the last one to be ready. Returns the exit status.
 
-        The others start once the first is ready: what it has compiled is there then, and a mistake is said only once.
-        If one of them ends before all are ready, all end. Later it is started again.
+        The others start once the first is ready, so that they find what it has compiled, and an error is reported only
+        once. If a process ends before all are ready, all are stopped. If it ends later, it is started again.
         """
         with self._signals():
             self._fill(self._places[0])
@@ -204,7 +204,7 @@ class Crew:
             print(said.decode().rstrip(), flush=True)
 
     def _ended(self, place):
-        """Decides what follows when a process has ended, or has closed its socket, as only a bug would."""
+        """Decides what follows when a process has ended, or has closed its socket, which only a bug would do."""
         process, place.process = place.process, None
         if process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -228,7 +228,7 @@ class Crew:
         log.error("process %d %s; another is started in %g s", process.pid, how(status), pause)
 
     def _mind(self):
-        """Starts what is due, and kills what doesn't stop."""
+        """Starts processes that are due, and kills those that don't stop."""
         now = time.monotonic()
         for place in self._places:
             if self._begun and not self._stopping and not place.process and place.due <= now:

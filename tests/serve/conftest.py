@@ -43,7 +43,7 @@ CONFIG = {
 
 
 def make_workdir(path, model="sasrec", steps=(1,), items=ITEMS):
-    """A workdir whose catalogue is the integers 1..items, with titles, genres and counts; params are as at first."""
+    """A workdir whose catalogue is the integers 1..items, with titles, genres and counts, and initial params."""
     random = np.random.default_rng(0)
     data = interactions.from_sequences(
         [list(range(1, items + 1))] + [random.integers(1, items + 1, 8).tolist() for _ in range(30)]
@@ -83,7 +83,7 @@ def recommender(path):
 
 @pytest.fixture
 def ask(recommender):
-    """`ask(work, **settings)`: run the coroutine `work(client, service)` against a service, and close it."""
+    """`ask(work, **settings)` runs the coroutine `work(client, service)` against a service, and closes it."""
 
     def run(work, recommender=recommender, limits=None, **settings):
         async def body():
@@ -146,7 +146,7 @@ def serve():
 
 
 def until(true, seconds=60):
-    """Wait until `true()`."""
+    """Waits until `true()`."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not happen"

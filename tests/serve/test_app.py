@@ -97,7 +97,7 @@ def test_events_keep_large_ids(ask, tmp_path):
 
 
 def test_beside_a_history_a_user_is_whose_it_is(ask, recommender):
-    """A model with vectors of users is told, and names who has none; another answers everyone alike."""
+    """A model with user vectors is given the user, and reports those without one; others answer everyone alike."""
     knows = copy.copy(recommender)
     knows.users = Users([7], [True])
     knows._checker = Checker(knows.config, knows.catalogue, knows.users)
@@ -287,7 +287,7 @@ def test_no_page_from_elsewhere_writes_or_reads(ask, tmp_path):
         for path in ("/", "/items", "/docs", "/metrics", "/healthz"):
             answer = await client.get(path, headers={"Host": "evil.example"})
             assert answer.status_code == 403 and answer.json()["errors"][0]["field"] == "Host"
-        answer = await client.get("/items/", headers={"Host": "localhost"})  # no redirect to whatever is named
+        answer = await client.get("/items/", headers={"Host": "localhost"})  # no redirect to a host that it names
         assert answer.status_code == 404 and "location" not in answer.headers
 
     ask(work, events=Events(tmp_path / "e.db", 10))
@@ -300,7 +300,7 @@ def test_it_describes_itself(ask):
         for path in ("/", "/docs", "/page.css", "/page.js"):
             answer = await client.get(path)
             assert answer.status_code == 200
-            assert "http" not in answer.text.replace("http://www.w3.org/2000/svg", "")  # nothing from elsewhere
+            assert "http" not in answer.text.replace("http://www.w3.org/2000/svg", "")  # no other site is loaded
         await client.post("/recommend", json={"history": [1]})
         metrics = (await client.get("/metrics")).text
         assert 'jaxrec_requests_total{path="/recommend",status="200"} 1.0' in metrics
@@ -324,4 +324,4 @@ def test_a_full_queue_refuses_before_a_body_is_read(ask, monkeypatch):
 
     refused, *others = ask(work)
     assert refused.status_code == 503 and refused.headers["retry-after"] == "1" and others == [200, 200]
-    assert refused.json()["errors"] == [{"field": None, "message": "too many requests wait: come again later"}]
+    assert refused.json()["errors"] == [{"field": None, "message": "too many requests wait: try again later"}]

@@ -1,4 +1,4 @@
-"""Batched is alone: whatever comes together, every question has its own answer."""
+"""In a batch or alone: whatever is asked together, every question gets its own answer."""
 
 import asyncio
 

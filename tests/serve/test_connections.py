@@ -21,7 +21,7 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def app(scope, receive, send):
-    """Answers at once, without reading a body; /large with more than any buffer holds, /wait when all has come."""
+    """Answers at once, without reading a body; /large sends more than any buffer holds, /wait reads the whole body."""
     if scope["type"] == "lifespan":
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
@@ -72,7 +72,7 @@ def server(running):
 
 
 def everything(client):
-    """All that is sent until the connection is closed."""
+    """Everything that is received until the connection is closed."""
     said = b""
     with contextlib.suppress(ConnectionError):
         while more := client.recv(1 << 16):
@@ -81,7 +81,7 @@ def everything(client):
 
 
 def dribble(client, data, every=0.05):
-    """Send bytes, a few at a time, until the other side has closed. -> seconds"""
+    """Sends bytes, a few at a time, until the other side has closed. -> seconds"""
     begun = time.monotonic()
     client.settimeout(every)
     while time.monotonic() < begun + 10:
@@ -130,7 +130,7 @@ def test_who_keeps_it_waiting_is_closed(server, first, then, status, why):
         client.sendall(first)
         if then:
             dribble(client, then)
-        if b"/large" not in first:  # of which nothing is taken
+        if b"/large" not in first:  # whose answer is left unread
             said = everything(client)
             assert (said.split()[1] == status) if status else (not said or why == "malformed")
         until(lambda: count() == before + 1, 5)

@@ -1,4 +1,4 @@
-"""What a model is shown beside items, over HTTP: what it says of it, and users without a history."""
+"""Context over HTTP: what GET /context says, and users without a history."""
 
 import recommenders
 

@@ -1,4 +1,4 @@
-"""Whatever happens to the events file under a running service: what was acknowledged is kept, or nothing is."""
+"""Whatever happens to the events file of a running service, it keeps what it acknowledges, or acknowledges nothing."""
 
 import contextlib
 import os
@@ -221,7 +221,7 @@ def test_a_log_without_its_file_is_refused(path):
     code = "import os, sys; from jaxrec.serve.store import Events; e = Events(sys.argv[1], 9)"
     code += "; e.append('u', [1]).result(); os.rename(sys.argv[1], sys.argv[1] + '.moved'); os._exit(0)"
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
-    with pytest.raises(UserError, match="bring that back"):
+    with pytest.raises(UserError, match="restore that file"):
         Events(path, 9)
     assert not path.exists()
     (path.parent / f"{path.name}.moved").rename(path)
@@ -277,7 +277,7 @@ def test_every_commit_waits_for_the_disk(tmp_path):
 
 
 def test_what_goes_wrong_again_is_said_again(events, path, caplog):
-    """But not as long as it lasts."""
+    """But only once while it lasts."""
     for number in range(1, 3):
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")

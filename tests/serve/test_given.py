@@ -1,4 +1,4 @@
-"""What a request gives beside ids, what the store and a log know of it, and which of them count."""
+"""What a request, the store and a log say of events and users, and which of them takes precedence."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from jaxrec.serve.store import Events
 
 
 def test_a_model_is_shown_what_is_known_of_events(ask, tmp_path):
-    """What a request, the store and a log say of times and weights is what `recommend` is given."""
+    """Times and weights from a request, the store and a log reach `recommend` unchanged."""
     shown = recommenders.recommender("sasrec", context="gap,weight,asked_gap,asked_hour")
     log = from_sequences([["i1", "i2"]], ["ann"])
     log = replace(log, times=np.array([100, 160]) * 10**6, weights=np.array([1, 5], np.float32))
@@ -48,8 +48,8 @@ def test_a_model_is_shown_what_is_known_of_events(ask, tmp_path):
         np.testing.assert_allclose(moved, shown.influence(["i1", "i2"], ["i5"], **given, **now), rtol=1e-5)
         for wrong, said in (
             ({"now": 5, **given}, "now is before the newest of times"),
-            ({"times": [1.0]}, "1 times of 2 events: give one each, or null"),
-            ({"times": [2, 1]}, "times fall: give the events oldest first"),
+            ({"times": [1.0]}, "1 times for 2 events: give one each, or null"),
+            ({"times": [2, 1]}, "times decrease: give the events oldest first"),
             ({"weights": [1, "x"]}, "valid number"),
         ):
             refused = await client.post("/recommend", json={"history": ["i1", "i2"], **wrong})
@@ -59,7 +59,7 @@ def test_a_model_is_shown_what_is_known_of_events(ask, tmp_path):
 
 
 def test_a_model_is_shown_what_was_done(ask, tmp_path):
-    """By a request's types or events, by the store, and by a log."""
+    """From a request's types or events, from the store, and from a log."""
     shown = recommenders.recommender("sasrec", context="type,gap,weight", types=("cart", "view"))
     log = from_sequences([["i1", "i2"]], ["ann"])
     log = replace(log, types=Types(np.array([2, 1], np.uint8), ("buy", "view")))
@@ -90,11 +90,11 @@ def test_a_model_is_shown_what_was_done(ask, tmp_path):
         np.testing.assert_allclose(moved, shown.influence(["i1", "i2"], ["i5"], **given), rtol=1e-5)
         for wrong, said in (
             ({"events": events, "history": ["i1"]}, "this has history and events"),
-            ({"events": events, "times": [1, 2]}, "times go with history: say each in its event"),
-            ({"events": events[::-1]}, "times fall: give the events oldest first"),
+            ({"events": events, "times": [1, 2]}, "times belong to history: give each in its event"),
+            ({"events": events[::-1]}, "times decrease: give the events oldest first"),
             ({"events": [{"time": 3}]}, "Field required"),
             ({"events": [{"item": 1, "what": 3}]}, "no such field"),
-            ({"history": ["i1"], "types": ["view", "cart"]}, "2 types of 1 events: give one each, or null"),
+            ({"history": ["i1"], "types": ["view", "cart"]}, "2 types for 1 events: give one each, or null"),
             ({"history": ["i1"], "types": [3]}, "should be a valid string"),
         ):
             refused = await client.post("/recommend", json=wrong)
@@ -122,7 +122,7 @@ def test_a_model_is_shown_where_sessions_begin(ask, tmp_path):
         body = {"history": ["i1", "i2"], "items": ["i5"], "sessions": [1, 2]}
         moved = (await client.post("/influence", json=body)).json()["influence"]
         np.testing.assert_allclose(moved, shown.influence(["i1", "i2"], ["i5"], sessions=[1, 2]), rtol=1e-5)
-        for wrong, said in (({"sessions": [1]}, "1 sessions of 2 events"), ({"sessions": [1, True]}, "sessions.1")):
+        for wrong, said in (({"sessions": [1]}, "1 sessions for 2 events"), ({"sessions": [1, True]}, "sessions.1")):
             refused = await client.post("/recommend", json={"history": ["i1", "i2"]} | wrong)
             assert refused.status_code == 422 and said in refused.text, refused.text
 
@@ -130,7 +130,7 @@ def test_a_model_is_shown_where_sessions_begin(ask, tmp_path):
 
 
 def test_a_model_is_shown_what_is_known_of_users(ask, tmp_path):
-    """By a request, by events, or by a log, in this order, for each column."""
+    """From a request, from events, or from a log, in this order, for each column."""
     columns = (Column("gender", values=("F", "M")), Column("age", ends=(20.0, 40.0)))
     shown = recommenders.recommender("sasrec", columns=columns)
     about = pl.DataFrame({"gender": ["M"], "age": [33], "zip": ["x"]})

@@ -1,4 +1,4 @@
-"""A port of several processes: all of them have it, and nobody else."""
+"""A port of several processes: all of them share it, and nobody else gets it."""
 
 import socket
 from contextlib import closing
@@ -50,7 +50,7 @@ def test_all_its_sockets_have_connections_and_one_that_ends_leaves_them_to_the_o
         place = first.getsockname()
         several = [socket.create_connection(place) for _ in range(40)]
         counts = accepted([first, second])
-        assert sum(counts) == 40 and (min(counts) > 0 or not listening.DIVIDES)  # once in 10^12 times one has none
+        assert sum(counts) == 40 and (min(counts) > 0 or not listening.DIVIDES)  # one run in 10^12 fails
         second.close()
         several += [socket.create_connection(place) for _ in range(10)]
         assert sum(accepted([first])) == 10

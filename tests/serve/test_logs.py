@@ -1,4 +1,4 @@
-"""Log lines: time, level, and no more than one line for what a client or a path brings in."""
+"""Log lines have time and level, and text from a client or a path never breaks them."""
 
 import io
 import json

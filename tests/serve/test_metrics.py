@@ -1,4 +1,4 @@
-"""The metrics of several processes are one text, with what those have counted that have ended."""
+"""The metrics of several processes are one text, including the counts of processes that have ended."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_those_of_one_process_have_the_same_names(tmp_path):
 
 
 def test_paths_that_are_none_of_the_services_are_one_in_the_metrics(ask):
-    """Whoever asks for many paths doesn't fill the memory with their counts."""
+    """A client that requests many paths does not fill the memory with their counts."""
 
     async def work(client, service):
         for path in ("/a", "/b", "/healthz"):

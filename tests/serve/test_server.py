@@ -1,4 +1,4 @@
-"""The command itself: it starts, watches, stops when it is told to, and is described by a schema that holds."""
+"""The command itself: it starts, watches, stops when told to, and keeps to its OpenAPI schema."""
 
 import concurrent.futures
 import contextlib
@@ -97,7 +97,7 @@ def test_new_checkpoints_are_taken_and_bad_ones_refused(serve, tmp_path):
     until(lambda: step() == 5)
     assert served.post("/recommend", history=[1, 2]).json() == before | {"step": 5}
     status, said = served.stop(signal.SIGINT)
-    assert status == 0 and "is refused, step 2 answers on" in said and "step 5 answers now" in said, said
+    assert status == 0 and "is refused, step 2 keeps answering" in said and "step 5 answers now" in said, said
 
 
 @pytest.mark.slow
@@ -131,14 +131,14 @@ def test_a_link_to_another_training_brings_its_catalogue_and_no_request_fails(se
     ("more", "said"),
     [
         (["--limit", "histry=3"], "no limit 'histry'"),
-        (["--watch", "--checkpoint", "1"], "--watch looks for a new checkpoint"),
+        (["--watch", "--checkpoint", "1"], "--watch needs --checkpoint best or latest, not 1"),
         (["--checkpoint", "9"], "has no checkpoint '9'"),
-        (["--host", "203.0.113.1"], "can't be listened at"),
+        (["--host", "203.0.113.1"], "can't listen on"),
         (["--events", "/nowhere/e.db"], "can't be used for events"),
         (["--port", "80000"], "--port 80000: a port is a number from 0 to 65535"),
         (["--port", "-1"], "--port -1: a port is a number from 0 to 65535"),
-        (["--host", "a..b"], "can't be listened at"),
-        (["--host", "x" * 100], "can't be listened at"),
+        (["--host", "a..b"], "can't listen on"),
+        (["--host", "x" * 100], "can't listen on"),
         (["--limit", "connections=2000000000"], "raise that by ulimit -n"),
     ],
 )
@@ -197,10 +197,10 @@ def test_its_schema_holds(serve, path, tmp_path, token):
 
 
 def refused(operation, mode, checks):
-    """Ask what schemathesis makes of an operation, and check the answers. -> how many wrong bodies were refused"""
+    """Sends the requests that schemathesis generates, and checks the answers. -> number of wrong bodies refused"""
     from hypothesis import HealthCheck, Phase, given, settings
 
-    wrong, count = mode.is_negative and bool(operation.body), 0  # in a query any text may stand
+    wrong, count = mode.is_negative and bool(operation.body), 0  # a query may hold any text
     most = 2600 if wrong else 600
 
     @settings(
@@ -219,7 +219,7 @@ def refused(operation, mode, checks):
 
 @pytest.mark.slow
 def test_wrong_bodies_are_refused(serve, path, tmp_path):
-    """No answer breaks it, whatever schemathesis makes of it; over 10,000 wrong bodies are each refused by 4xx."""
+    """All answers keep to the schema, whatever schemathesis sends; over 10,000 wrong bodies are refused with 4xx."""
     schemathesis = pytest.importorskip("schemathesis")
     from schemathesis.checks import CHECKS
 
@@ -228,6 +228,6 @@ def test_wrong_bodies_are_refused(serve, path, tmp_path):
     conform = [f"{what}_conformance" for what in ("response_schema", "status_code", "content_type")]
     checks = [CHECKS.get_one(name) for name in ("not_a_server_error", *conform)]
     operations = [result.ok() for result in schema.get_all_operations()]
-    asked = [each for each in operations if each.body or each.query]  # of the others nothing can be wrong
+    asked = [each for each in operations if each.body or each.query]  # the others take nothing that could be wrong
     count = sum(refused(each, mode, checks) for each in asked for mode in schemathesis.GenerationMode)
     assert count > 10_000 and served.client.get("/healthz").status_code == 200

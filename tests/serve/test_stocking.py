@@ -69,7 +69,7 @@ def test_what_is_added_and_retired_is_so_in_every_answer(ask, recommender, kept)
     ("body", "status", "message"),
     [
         ({"add": [{"id": 3, "like": [4]}]}, 409, "3 is in the catalogue already"),
-        ({"add": [{"id": NEW, "like": [4]}, {"id": str(NEW), "like": [5]}]}, 409, "1000 is there twice"),
+        ({"add": [{"id": NEW, "like": [4]}, {"id": str(NEW), "like": [5]}]}, 409, "1000 is given twice"),
         ({"add": [{"id": " 7", "like": [3]}]}, 404, "no integer"),
         ({"add": [{"id": "7.0", "like": [3]}]}, 404, "no integer"),
         ({"add": [{"id": NEW}]}, 404, "1000 is like no item"),
@@ -124,7 +124,7 @@ def test_what_was_changed_is_so_after_a_restart_and_with_another_catalogue(recom
     first = Stocking(kept)
     rec = first.changed(first.onto(recommender), [stock.NewItem(NEW, [3]), stock.NewItem(41, [4])], [7])
     rec = first.changed(rec, [stock.NewItem(2000, [NEW])], [NEW])
-    with pytest.raises(UserError, match="another service changes its catalogue there"):
+    with pytest.raises(UserError, match="another service keeps its changes there"):
         Stocking(kept)
     os.close(first._file)
     with open(kept, "ab") as file:
@@ -137,7 +137,7 @@ def test_what_was_changed_is_so_after_a_restart_and_with_another_catalogue(recom
     assert kept.read_bytes().endswith(b"\n")
     kept.write_text("{}\n")
     os.close(again._file)
-    with pytest.raises(UserError, match=r"changes\.jsonl, line 1: no change of a catalogue"):
+    with pytest.raises(UserError, match=r"changes\.jsonl, line 1: not a change of a catalogue"):
         Stocking(kept)
 
 
@@ -201,7 +201,7 @@ def test_a_change_of_another_process_is_in_every_answer_from_the_next_request_on
             ("/items", {"q": "brand"}, lambda answer: ids(answer) == {NEW}),
             ("/readyz", {}, lambda answer: answer.json()["items"] == ITEMS + 1 - 5),
         ]
-        for item, (path, body, holds) in enumerate(asked, 10):  # each is the first to hear of the next change
+        for item, (path, body, holds) in enumerate(asked, 10):  # each is the first request after another change
             with others.turn():
                 other = others.changed(other, [], [item])
             got = path in ("/items", "/readyz")
@@ -238,7 +238,7 @@ def test_changes_that_can_not_be_read_are_a_503(ask, recommender, two, kept, cap
             file.write(b'{"strange": 1}\n')
         answer = await post(client, "/recommend", history=[5])
         assert answer.status_code == 503 and str(kept) not in answer.text
-        assert "line 1: no change of a catalogue" in caplog.text
+        assert "line 1: not a change of a catalogue" in caplog.text
 
     ask(work, two[0].onto(recommender), stocking=two[0])
 

@@ -1,4 +1,4 @@
-"""Events: in order, by many at once, and there after kill -9."""
+"""Events are kept in order, with many writers at once, and survive kill -9."""
 
 import contextlib
 import os
@@ -150,7 +150,7 @@ def test_every_acknowledged_event_is_there_after_kill_9(tmp_path, kills):
 
 
 def test_a_reader_of_the_file_before_does_not_lose_the_one_that_is_there_again(tmp_path, monkeypatch):
-    """What a reader finds closed was lost before; the file that was opened since goes on."""
+    """A file that a reader finds closed was lost earlier; the one opened since stays in use."""
     events = Events(tmp_path / "e.db", 10)
     events.append("u", ["x"]).result()
     before = events._database

@@ -1,4 +1,4 @@
-"""The watcher of checkpoints: no error ends it, and it tells when it last could look."""
+"""The watcher of checkpoints: no error ends it, and it reports when it could last look."""
 
 import errno
 import os
@@ -53,7 +53,7 @@ def folder(path, tmp_path):
 
 @pytest.fixture
 def seen(monkeypatch, folder):
-    """What a watcher did: steps taken, how many times it refused; `watcher`, and `fault` that loading raises."""
+    """What a watcher did: steps taken, number of refusals; also `watcher`, and the `fault` that loading raises."""
 
     class Seen:
         taken, refused, fault = [], 0, None
@@ -221,7 +221,7 @@ def test_another_training_at_the_same_place_and_step_is_taken(tmp_path, store, i
     monkeypatch.setattr(watch, "_folder", lambda path: None)  # a new folder often has the number of a removed one
 
     def put():
-        if is_far:  # in place of what is there
+        if is_far:  # replaces what is there
             store.rm("/bucket", recursive=True)
             store.put(str(first), "/bucket/again", recursive=True)
 
@@ -297,7 +297,7 @@ def test_a_checkpoint_whose_answers_are_not_sound_is_refused(scores, param, said
 
 
 def test_a_training_on_other_data_is_loaded_anew(clock, seen, folder):
-    """Though its configuration is the same: its catalogue is another."""
+    """Even with the same configuration, as its catalogue is another."""
     values = read_checked(folder / workdir.CONFIG, "")
     write_checked(folder / workdir.CONFIG, values | {"data": values["data"] | {"fingerprint": "another"}})
     (folder / "checkpoints" / "2").mkdir()

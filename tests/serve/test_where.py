@@ -1,4 +1,4 @@
-"""Filters over HTTP: the same as from Python, for every type of column; what is malformed names its field."""
+"""Filters over HTTP: the same as from Python, for every type of column; errors name the malformed field."""
 
 import datetime
 import json

@@ -124,7 +124,7 @@ def test_the_flags_of_a_worker_are_those_of_the_command():
 @pytest.mark.parametrize("count", ["0", "-1", "65"])
 def test_a_wrong_number_is_a_message(count, capsys):
     assert cli.main(["serve", "--workdir", "none", "--port", "0", "--workers", count]) == 2
-    assert f"--workers {count}: a number of processes from 1 to 64" in capsys.readouterr().err
+    assert f"--workers {count}: give a number of processes from 1 to 64" in capsys.readouterr().err
 
 
 class Several:
@@ -136,7 +136,7 @@ class Several:
         self._children, self.processes_were = children, set()
 
     def processes(self):
-        """The ids of the processes that there are."""
+        """The ids of the running processes."""
         found = {int(pid) for pid in self._children.read_text().split()}
         self.processes_were |= found
         return found
@@ -152,7 +152,7 @@ class Several:
         return answer.json()
 
     def everywhere(self, path, times=16, **body):
-        """What all say when they are asked the same; either process answers some of them, but once in 30,000 times."""
+        """All answers to the same request; both processes answer some of them, except once in 30,000 runs."""
         return [self.post(path, **body) for _ in range(times)]
 
     def metric(self, name):
@@ -225,12 +225,12 @@ def test_one_that_is_killed_is_replaced_while_the_other_answers(serve, path, tmp
     assert both.metric("jaxrec_events_stored_total") == 40  # what the first has counted stays
     until(lambda: len(both.processes()) == 2)
     until(lambda: both.metric("jaxrec_checkpoint_step") == 1)
-    os.kill(served.process.pid, signal.SIGKILL)  # nobody is left without who started them
+    os.kill(served.process.pid, signal.SIGKILL)  # no worker outlives the process that started it
     until(lambda: not any(map(alive, before | both.processes_were)), 30)
 
 
 def alive(pid):
-    """Whether a process runs, rather than waits for its parent to hear that it has ended."""
+    """Whether a process runs, and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except FileNotFoundError:

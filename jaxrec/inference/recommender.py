@@ -147,7 +147,7 @@ class Recommender:
 
         Returns:
             A Ranked [(external id, score), ...] for each query. Among equal scores the lower item number comes first.
-            If the catalogue has no item of the history, these are the most popular of the items that the Query allows.
+            Without a known item, or columns of the user that suffice, these are the most popular items allowed.
 
         Raises:
             UserError: a query is invalid; the message says which, and why.

@@ -239,7 +239,7 @@ class Watcher(threading.Thread):
             there = finished(self._copied() / "checkpoints")
         except (OSError, UserError) as error:  # temporary, such as no free descriptors: the next look may succeed
             if str(error) != self._blind:
-                log.error("new checkpoints can't be looked for, step %s keeps answering: %s", self._current, error)
+                log.error("new checkpoints can't be looked for, step %s keeps answering: %s", self._current[1], error)
             self._blind = str(error)
             return
         finally:

@@ -119,6 +119,7 @@ def test_it_looks_again_when_it_can(clock, seen, folder, monkeypatch, fault, cap
             seen.watcher.look()
         assert seen.watcher.told() == {"looked": 40.0, "loading": None, "refused": None} and seen.watcher.late
         assert len(caplog.records) == 1  # one line for what stays the same
+        assert "step 1 keeps answering" in caplog.text
     if fault is not no_descriptors:
         (folder / "checkpoints").unlink()
     (folder / "checkpoints" / "2").mkdir(parents=True)

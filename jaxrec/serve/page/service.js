@@ -73,7 +73,7 @@ function understood(response, text, pause) {
 }
 
 function unexplained({ status, ok }, pause) {
-  if (pause) return `The service asks to come again in ${Math.ceil(pause)} seconds.`;
+  if (pause) return `The service asks to try again in ${Math.ceil(pause)} seconds.`;
   if ([502, 503, 504].includes(status)) return `The service is not there just now: a proxy before it answered with status ${status}.`;
   return `Something other than the service answered${ok ? "" : ` (status ${status})`}: perhaps a proxy, or the login page of a network.`;
 }

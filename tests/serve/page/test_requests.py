@@ -60,7 +60,7 @@ FAULTS = {
     "cut": (lambda route: route.fulfill(status=200, body='{"items": [{"id": 1,'), "Something other than the service"),
     "come-again": (
         lambda route: route.fulfill(status=503, headers={"Retry-After": "600"}, body="busy"),
-        "asks to come again in 600 seconds",
+        "asks to try again in 600 seconds",
     ),
     "failed": (
         lambda route: route.fulfill(status=500, json={"errors": [{"field": None, "message": "its log says why"}]}),

@@ -1,1 +1,1 @@
-"""What one device does in a step: negatives, gradients and updates, of whole tables or of the rows at hand."""
+"""What one device does in a step: negatives, gradients and updates, of whole tables or of the touched rows only."""

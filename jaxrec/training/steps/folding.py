@@ -1,4 +1,4 @@
-"""A step of a model whose items have features: what is drawn of them, and the gradient through their fold."""
+"""Steps of models whose items have features: dropout of items' own vectors, items that train, gradients of the fold."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from jaxrec.kernels.random import random_bits
 from jaxrec.models.features import Items
 from jaxrec.training.steps.own_items import OwnItems
 
-ID_SITE = 2**31 - 6  # beyond the sites of any model's dropouts, below those of the batches
+ID_SITE = 2**31 - 6  # the random site: above those of any model's dropouts, below those of the batches
 
 
 def dropped(key: Any, items: Items, rate: float, axis: str | None = None) -> Items:
-    """The Items of which each loses its own vector with this probability.
+    """Returns the Items, in which each item has lost its own vector with this probability.
 
     Args:
-        key: of all devices: an item loses it in the whole step, as an input and as an answer.
+        key: the same on all devices: an item loses its vector for the whole step, as an input and as a target.
         axis: the mesh axis that the items are split over, if they are.
     """
     (rows,), size = items.named.shape, 1 if axis is None else jax.lax.axis_size(axis)
@@ -30,14 +30,15 @@ def dropped(key: Any, items: Items, rate: float, axis: str | None = None) -> Ite
 
 
 def among_trained(total: Callable, trained: np.ndarray, axis: str | None = None) -> Callable:
-    """A total over a whole catalogue, as `losses.totals` has them, of the items that train alone.
+    """Restricts a total over the whole catalogue, as described in `losses.totals`, to the items that train.
 
-    Else what nobody has met yet would be learnt to be never the answer, and with it the features that tell it apart.
+    Otherwise the model would learn that items which nobody has met yet, and the features that tell them apart, are
+    never the answer.
 
     Args:
-        total: of the full softmax.
+        total: a total of the full softmax.
         trained: [V] bool.
-        axis: the mesh axis that the rows of the tables are split over, if they are; what pads them never trains.
+        axis: the mesh axis that the rows of the tables are split over, if they are; rows that pad them never train.
     """
     if axis:
         return _among_split(total, trained, axis)
@@ -56,11 +57,11 @@ def among_trained(total: Callable, trained: np.ndarray, axis: str | None = None)
 
 
 def _among_split(total, trained, axis):
-    """`among_trained` by the bias of the other rows, -inf, as they lie among the rows of every device."""
+    """`among_trained` for split tables: the rows that don't train get the bias -inf, on whichever device they are."""
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
         rows = len(table_VD)
-        if trained.all():  # a comparison is no constant of a number an item
+        if trained.all():  # a comparison avoids a constant with an element per item
             trained_V = shards.first_row(rows, axis) + jnp.arange(rows) < len(trained)
         else:
             trained_V = shards.own_slice(trained, rows, axis)
@@ -71,7 +72,7 @@ def _among_split(total, trained, axis):
 
 
 def trained_alone(draw: Callable, axis: str | None = None) -> Callable:
-    """A draw of negatives without the items that never train, as `among_trained` leaves them out. axis: as there."""
+    """Returns a draw of negatives without the items that never train, as in `among_trained`. axis: as there."""
 
     def drawn(key, keys, targets, sampler_tables):
         negatives, trained = draw(key, keys, targets, sampler_tables), sampler_tables.items.trained
@@ -83,10 +84,12 @@ def trained_alone(draw: Callable, axis: str | None = None) -> Callable:
 
 
 def through(fold: Callable, loss_and_grad: Callable) -> Callable:
-    """The loss and gradient of params with features, by that of the folded: once a step, however many microbatches.
+    """Returns the loss and gradient of params with features, computed through the folded params.
+
+    The params are folded once per step, however many microbatches it has.
 
     Args:
-        fold: of a Folding.
+        fold: the `fold` of a Folding.
         loss_and_grad: (params, step.Batch) -> (loss, gradient, carry), of the model without features.
     """
 

@@ -1,4 +1,4 @@
-"""Negatives that the host draws for batches that it sends: those that the step would draw, from a log of any size."""
+"""Draws negatives on the host for the batches that it sends: those that a step would draw, from a log of any size."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,13 +18,13 @@ from jaxrec.training.steps.negatives import SITE, Negatives, nth_unseen, seen
 class HostDraw:
     """Draws as `negatives.uniform` does: the same items for the same seed, step and row.
 
-    Random numbers and targets come from the CPU's own programs. The sets of a call's users are made from the log when
-    it is drawn for.
+    Random numbers and targets are computed by programs on the CPU. The sets of seen items are made from the log for the
+    users of each call.
 
     Args:
         split: Split, whose training histories are used.
         number: negatives per slot.
-        make_targets: (stream, keys_R) -> (Stream, objectives.Targets), as of the step.
+        make_targets: (stream, keys_R) -> (Stream, objectives.Targets), as in the step.
 
     Raises:
         UserError: a user's history has all items of the catalogue.
@@ -39,13 +39,13 @@ class HostDraw:
         self._nth = jax.jit(partial(_nth, number))
 
     def __call__(self, seed: int, first: int, rows: np.ndarray, streams: Any) -> np.ndarray:
-        """The negatives of the steps from `first` on.
+        """Draws the negatives of the steps from `first` on.
 
         Args:
-            seed: of the training.
+            seed: the seed of the training.
             first: the first step.
-            rows: [R] int, which rows of the steps they are.
-            streams: Stream [steps, R, T] of these rows of the steps, NumPy.
+            rows: [R] int, the numbers of the rows within the steps.
+            streams: Stream [steps, R, T] of these rows, NumPy.
 
         Returns:
             [steps, R, M x number] int32, for the M targets of each row.
@@ -68,7 +68,7 @@ class HostDraw:
 
 
 def given(_key: Any, _keys: Any, targets: Targets, _sampler_tables: Any) -> Negatives:
-    """The draw of a step whose batch has its negatives already."""
+    """The draw of a step whose batch already has its negatives."""
     return Negatives(targets.negatives.reshape(targets.items.size, -1), shared_by="slot")
 
 

@@ -12,7 +12,7 @@ from jaxrec.models.model import Model
 
 
 def accumulated(loss_and_grad: Callable, microbatch_rows: int) -> Callable:
-    """The same loss and gradient, accumulated over microbatches of rows.
+    """Returns the same loss and gradient, accumulated over microbatches of rows.
 
     A CPU is faster if the activations of a microbatch fit its caches; on any device microbatches bound the memory.
 
@@ -44,7 +44,7 @@ def accumulated(loss_and_grad: Callable, microbatch_rows: int) -> Callable:
 
 
 def rows_for(config: Config, model: Model, items: int, share: int, platform: str) -> int:
-    """The rows per microbatch; always divides the device's rows.
+    """Returns the number of rows per microbatch, which always divides the device's rows.
 
     `config.microbatch_rows` is an upper bound if it is given. Otherwise a CPU takes about as many slots as suit the
     model, or all rows if no divisor comes close.
@@ -54,7 +54,7 @@ def rows_for(config: Config, model: Model, items: int, share: int, platform: str
         model: Model.
         items: the number of items of the catalogue.
         share: rows per step on one device.
-        platform: of the device.
+        platform: the platform of the device.
     """
     divisors = [rows for rows in range(1, share + 1) if share % rows == 0]
     if config.microbatch_rows:

@@ -19,7 +19,7 @@ from jaxrec.kernels.collectives import all_gather
 from jaxrec.kernels.random import randint, random_bits
 from jaxrec.system.errors import UserError
 
-SITE = 2**31 - 1  # for site_keys, of the draws; models count theirs from 0, and no batch has as many rows
+SITE = 2**31 - 1  # of the draws, for site_keys; models count their sites from 0, and no batch has as many rows
 SharedBy = Literal["slot", "row", "batch"]
 
 
@@ -36,7 +36,7 @@ class Negatives:
     own_column: Any = None  #: [N] the column of the slot's own target, if items are the batch's targets
 
     def of_each_slot(self, slots: int) -> "Negatives":
-        """The Negatives with a separate copy of the items for each of `slots` slots."""
+        """Returns the Negatives with a separate copy of the items for each of `slots` slots."""
 
         def repeat(x):
             x = x.reshape(-1, x.shape[-1])
@@ -46,7 +46,7 @@ class Negatives:
         return dataclasses.replace(self, items=items, shift=shift, shared_by="slot")
 
     def split(self, number: int) -> "Negatives":
-        """The Negatives of `number` equal parts of the rows, on a new leading axis; batch-wide ones are repeated."""
+        """Splits the rows into `number` equal parts, on a new leading axis; negatives of a whole batch are repeated."""
         cut = lambda tree: jax.tree.map(lambda x: x.reshape(number, -1, *x.shape[1:]), tree)
         if self.shared_by != "batch":
             return cut(self)
@@ -70,7 +70,7 @@ def seen(
     users: np.ndarray | None = None,
     drawn: bool = True,
 ) -> Seen:
-    """The Seen of the training histories items[start:stop]; NumPy, sorts all of them once, some users at a time.
+    """Returns the Seen of the training histories items[start:stop], in NumPy: sorts all once, some users at a time.
 
     Args:
         items: [N] int, the flat histories.
@@ -78,7 +78,7 @@ def seen(
         stop: [U] the index at which it ends.
         catalogue: V, the number of items.
         users: [U] external ids, for messages.
-        drawn: whether negatives are drawn outside of them.
+        drawn: whether negatives will be drawn outside these sets.
 
     Raises:
         UserError: a user's history has all items of the catalogue, so that there are no negatives to draw.
@@ -104,14 +104,14 @@ def seen(
 
 
 def seen_in_training(split: Split, drawn: bool = True) -> Seen:
-    """The Seen of a split, with offsets of int32. drawn, Raises: as of `seen`."""
+    """Returns the Seen of a split, with int32 offsets. drawn, Raises: as in `seen`."""
     log = split.interactions
     found = seen(log.items, split.start, split.stop, len(log.catalogue.ids), log.users, drawn)
     return found._replace(offsets=found.offsets.astype(np.int32))
 
 
 def nth_unseen(nth: Any, low: Any, high: Any, items: Any, steps: int) -> Any:
-    """The nth item (from 0) outside a sorted set items[low:high], by bisection; of NumPy or JAX arrays.
+    """Returns the nth item (from 0) outside a sorted set items[low:high], by bisection, for NumPy or JAX arrays.
 
     items[low + j] - 1 - j items outside the set precede its j-th item, and this is a non-decreasing sequence. If j of
     them are at most nth, the answer is nth + 1 + j.
@@ -137,7 +137,7 @@ def nth_unseen(nth: Any, low: Any, high: Any, items: Any, steps: int) -> Any:
 
 
 def uniform(key: jax.Array, user_index: jax.Array, number: int, seen: Seen, catalogue: int, steps: int) -> jax.Array:
-    """Negatives for the slots of one row, uniform over the items that each slot's user hasn't seen in training.
+    """Draws negatives for the slots of one row, uniformly from the items that each slot's user hasn't seen in training.
 
     Args:
         key: the key of the row.
@@ -168,15 +168,16 @@ class Popular(NamedTuple):
 
 
 def popular(counts: np.ndarray, alpha: float) -> Popular:
-    """The Popular of weights counts^alpha, by Vose's method of 1991 for alias tables (Walker 1977).
+    """Returns the Popular for weights counts^alpha, by the method of Vose 1991 for alias tables (Walker 1977).
 
-    An item without a count is never drawn, whatever alpha. A loop of Python over the V items: seconds for each million.
+    An item whose count is 0 is never drawn, whatever alpha is. This is a Python loop over the V items, which takes
+    seconds per million.
     """
     with np.errstate(over="ignore"):
-        weights = np.where(np.asarray(counts) > 0, np.asarray(counts, float) ** alpha, 0)  # 0^0 is no chance either
+        weights = np.where(np.asarray(counts) > 0, np.asarray(counts, float) ** alpha, 0)  # 0^0 must not count as 1
     if not np.isfinite(weights.sum()):
         raise UserError(
-            f"config.loss.alpha is {alpha:g}: to that power the counts of the items are too large; 0 to 1 are usual"
+            f"config.loss.alpha is {alpha:g}: the counts of the items to that power are too large; 0 to 1 is usual"
         )
     share = weights / weights.sum()
     scaled = (share * len(share)).tolist()
@@ -218,7 +219,7 @@ class SamplerTables(NamedTuple):
 def sampler(
     loss: LossOptions, split: Split, axis: str, targets: Callable[[], np.ndarray]
 ) -> tuple[Callable | None, SamplerTables | None]:
-    """How the loss of a configuration draws negatives.
+    """Returns how the loss of a configuration draws negatives.
 
     Args:
         loss: the options of the loss.
@@ -228,8 +229,8 @@ def sampler(
             in-batch negatives uses it; popularity is the number of occurrences in training.
 
     Returns:
-        (draw, SamplerTables on the host), or (None, None) if the loss has no negatives, but with tables if it leaves
-        out what users have. `draw` is
+        (draw, SamplerTables on the host). If the loss has no negatives, `draw` is None, and there are only tables if
+        the loss leaves out the users' own items (otherwise None). `draw` is
         (key, keys_R, Targets of R rows, SamplerTables) -> Negatives of their N = R x M slots, with the key of the step
         and the keys of the rows, so that the result doesn't depend on the number of devices.
     """

@@ -19,9 +19,10 @@ from jaxrec.kernels import hardware
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
-    """The learning rate as a function of the step: linear warm-up, then constant, or linear or cosine decay to zero.
+    """Returns the learning rate as a function of the step: linear warm-up, then constant, or decay to zero.
 
-    For "plateau" it is constant; the factor that lowers it is in the optimiser's state (see `lower`).
+    The decay is linear or cosine. For "plateau" the rate is constant; the factor that lowers it is in the optimiser's
+    state (see `lower`).
     """
     rate, warmup = config.learning_rate, config.warmup
     after = {
@@ -34,7 +35,7 @@ def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
 
 
 def rates(config: OptimConfig, steps: int) -> Callable[[int], float]:
-    """`schedule` on the host: what is constant as it was given, what moves by one compiled program."""
+    """Returns `schedule` for the host: a constant rate as it was given, others computed by one compiled program."""
     if config.schedule in ("constant", "plateau") and not config.warmup:
         return lambda step: config.learning_rate
     moving = jax.jit(schedule(config, steps))
@@ -47,7 +48,7 @@ def optimiser(config: OptimConfig, steps: int, norm: Callable | None = None) -> 
     Args:
         config: OptimConfig.
         steps: the number of steps of the training, at which a decaying schedule ends.
-        norm: of gradients of which some are split over devices, for clipping; by default all are whole.
+        norm: (gradients) -> their norm, for clipping, if some are split over devices; by default all are whole.
     """
     rate = schedule(config, steps)
     moments = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
@@ -63,7 +64,7 @@ def optimiser(config: OptimConfig, steps: int, norm: Callable | None = None) -> 
 
 
 def clip_by(norm: Callable[[Any], jax.Array], most: float) -> optax.GradientTransformation:
-    """As `optax.clip_by_global_norm`, by another norm of the gradients."""
+    """Like `optax.clip_by_global_norm`, but by the given norm of the gradients."""
 
     def update(updates, state, params=None):
         found = norm(updates)
@@ -86,12 +87,14 @@ def lowered() -> optax.GradientTransformationExtraArgs:
 
 
 def rate_factor(opt: Any) -> float:
-    """The factor by which a plateau has lowered the learning rate; 1 for other schedules."""
+    """Returns the factor by which a plateau has lowered the learning rate; 1 for other schedules."""
     return float(optax.tree_utils.tree_get(opt, "rate_factor", 1.0))
 
 
 def lower(config: OptimConfig, opt: Any, evals_without_improvement: int) -> Any:
-    """The optimiser's state after an evaluation: a plateau of `config.plateau` evaluations lowers the learning rate.
+    """Returns the optimiser's state after an evaluation, with the learning rate lowered on a plateau.
+
+    A plateau is `config.plateau` evaluations in a row without improvement.
 
     Args:
         config: OptimConfig.
@@ -125,7 +128,7 @@ DECAYED = {"all": None, "matrices": _matrices}
 
 
 def lazily(transform: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
-    """The transform for used rows only: other rows have no update, and its state for them doesn't change."""
+    """Restricts a transform to the used rows: other rows have no update, and its state for them doesn't change."""
     transform = optax.with_extra_args_support(transform)
 
     def update(updates, state, params=None, *, used=None, **extra_args):
@@ -143,7 +146,7 @@ def lazily(transform: optax.GradientTransformation) -> optax.GradientTransformat
 
 class AdagradState(NamedTuple):
     count: Any  #: [] int32, the number of steps taken
-    sum_of_squares: Any  #: a tree like the params, of the gradients' squares
+    sum_of_squares: Any  #: a tree like the params, of the sums of squared gradients
     trace: Any  #: a tree like the params, of the last updates; None without momentum
 
 
@@ -156,8 +159,8 @@ def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) ->
         rate: a schedule.
         eps: above 0.
         momentum: from 0, below 1.
-        split: whether some params are split over devices. Then a barrier is for each array: what one barrier has held
-            together counts as differing on all devices on which any of it differs.
+        split: whether some params are split over devices. Then each array gets a barrier of its own, because all arrays
+            of one barrier count as varying over the devices if any of them does.
     """
     barrier = jax.lax.optimization_barrier
     barriers = partial(jax.tree.map, barrier) if split else barrier
@@ -178,7 +181,7 @@ def adagrad(rate: Callable, eps: float, momentum: float, split: bool = False) ->
         used = jax.tree.map(lambda _: True, moves) if used is None else used
         goes_on = lambda old, move, use: jnp.where(use, momentum * old + move, old)
         trace = held(jax.tree.map(goes_on, state.trace, moves, used))
-        # Not 0, which gradients begin with: XLA would compute it once for both, and copy it.
+        # Not 0, the value that gradients begin with: XLA would compute it once for both, and copy it.
         moves = jax.tree.map(lambda new, use: jnp.where(use, new, -0.0), trace, used)
         return moves, AdagradState(state.count + 1, sums, trace)
 

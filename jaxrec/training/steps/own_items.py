@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-ENTRIES = 4  # items of histories that are marked at once, of a slot
+ENTRIES = 4  # items of histories that are marked at once, per slot
 
 
 @jax.tree_util.register_dataclass
@@ -14,19 +14,19 @@ ENTRIES = 4  # items of histories that are marked at once, of a slot
 class OwnItems:
     """The users of N slots, and the training items of all users."""
 
-    users: Any  #: [N] int32; -1: of nobody
+    users: Any  #: [N] int32; -1 for slots without a user
     seen: Any  #: negatives.Seen of all users
-    item_to_row: Any = None  #: [V + 1] int32, the number of each item in the table that is scored; None: its own
+    item_to_row: Any = None  #: [V + 1] int32, each item's number in the table that is scored; None: they are the same
 
     def left_out(self, users_C: jax.Array, row_of: Any, rows: int) -> jax.Array:
-        """Which rows of a table are items that the users of some slots have. [C, rows] bool
+        """Returns which rows of a table are training items of each slot's user. [C, rows] bool
 
-        Slots of one user that follow one another have one mask, in which the items of the history are marked once.
+        Consecutive slots of one user share a mask, in which the items of the history are marked once.
 
         Args:
             users_C: the users of the slots.
-            row_of: numbers of items [E] from 1 -> their rows [E]; `rows` for one that is not in the table.
-            rows: of the table.
+            row_of: (numbers of items [E], from 1) -> their rows [E]; `rows` for an item that is not in the table.
+            rows: the number of rows of the table.
 
         >>> from jaxrec.training.steps.negatives import Seen
         >>> own = OwnItems(None, Seen(jnp.array([2, 3, 1]), jnp.array([0, 2, 3])))
@@ -43,12 +43,12 @@ class OwnItems:
         def mark(loop):
             done, mask_SV = loop
             ended = jnp.zeros(entries + 1, jnp.int32).at[jnp.clip(end_S - done, 0, entries)].add(1)
-            run_E = jnp.cumsum(ended)[:entries]  # as many as ended before
+            run_E = jnp.cumsum(ended)[:entries]  # the number of runs that ended before
             at_E = (begin_S - (end_S - length_S))[run_E] + done + jnp.arange(entries)
             item_E = self.seen.items.at[at_E].get(mode="clip")
             item_E = item_E if self.item_to_row is None else self.item_to_row[item_E]
             return done + entries, mask_SV.at[run_E, row_of(item_E)].set(True, mode="drop")
 
-        # none yet, as arrays that vary over the devices as what the loop makes of them
+        # nothing is marked yet; computed so, the arrays vary over the devices like the results of the loop
         none = end_S[-1] * 0, jnp.broadcast_to((users_C < -1)[:, None] & (row_of(users_C) < -2)[:, None], (slots, rows))
         return jax.lax.while_loop(lambda loop: loop[0] < end_S[-1], mark, none)[1][run_C]

@@ -1,4 +1,4 @@
-"""Small params as few arrays while a program runs: on accelerators an update of an array costs a kernel or more."""
+"""Packs small params into two arrays while a program runs: accelerators take a kernel or more to update an array."""
 
 import dataclasses
 from collections.abc import Callable, Collection
@@ -8,17 +8,17 @@ import jax
 import jax.numpy as jnp
 
 SMALL = 1 << 18  #: elements of the largest array that is packed
-UNUSED = 32  #: zeros before the matrices: XLA slices all of them by one kernel, unless one begins at 0
+UNUSED = 32  #: number of zeros before the matrices: XLA slices all of them in one kernel, unless one begins at 0
 PACKED = ("packed_vectors", "packed_matrices")  #: names of the params that stand for the packed ones
 
 
 def packed(parts: Any, state: Any) -> tuple[Any, Any, Callable]:
-    """A step's Parts and State with small params as two arrays, in the params and in all that is like them.
+    """Packs the small params of a step into two arrays, in the params and in all trees like them.
 
-    Those of one axis or none become a vector, the others a matrix of one row, since weight decay tells these apart.
-    The gradient is packed as it is computed, so the optimiser, norms and sums over devices see two arrays. What they
-    compute is the same, but for the order of sums. The vectors that `parts.by_row` names are given to the model once a
-    row of a microbatch, so that the gradients of all are summed over the rows together.
+    Params with at most one axis become a vector, the others a matrix with one row, since weight decay may treat the two
+    differently. The gradient is packed as it is computed, so the optimiser, norms and sums over devices see two arrays.
+    Their results are the same, except for the order of sums. The model gets a copy of the vectors that `parts.by_row`
+    names for each row of a microbatch, so that the gradients of all of them are summed over the rows together.
 
     Args:
         parts: step.Parts; `parts.tables` are not packed.
@@ -51,7 +51,7 @@ class _Packing:
 
     Attributes:
         leaves: the packed params.
-        shared: for each of them, whether a model may be given it once a row.
+        shared: for each of them, whether the model may be given a copy per row.
     """
 
     def __init__(self, params: dict, tables: Collection[str], by_row: Collection[str]):
@@ -62,7 +62,7 @@ class _Packing:
         self.shared = [leaf.ndim == 1 and path[-1].key in by_row for path, leaf in found]
 
     def pack(self, params: dict, rows: int = 0) -> dict:
-        """The params as they are packed; with `rows`, gradients as of what `unpack` gives, summed over the rows."""
+        """Packs the params; with `rows`, packs gradients of the result of `unpack`, and sums them over the rows."""
         leaves = self.form.flatten_up_to({name: params[name] for name in self.names})
         vectors, matrices = [], [jnp.zeros((1, UNUSED))]
         for leaf, like, shared in zip(leaves, self.leaves, self.shared, strict=True):
@@ -78,7 +78,7 @@ class _Packing:
         return kept | dict(zip(PACKED, (packed.sum(0) if rows else packed, jnp.concatenate(matrices, 1)), strict=True))
 
     def unpack(self, params: dict, rows: int = 0) -> dict:
-        """The params of the packed ones; with `rows`, vectors [D] that a model may be given so as [rows, D]."""
+        """Unpacks the params; with `rows`, vectors [D] that the model may be given per row become [rows, D]."""
         flat, begin, leaves = [params[name].reshape(-1) for name in PACKED], [0, UNUSED], []
         for leaf, shared in zip(self.leaves, self.shared, strict=True):
             group = leaf.ndim > 1

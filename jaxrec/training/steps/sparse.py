@@ -1,15 +1,15 @@
 """Row-sparse updates: a step reads and writes only the table rows of its own items.
 
 The touched rows are gathered, and replace the tables in the params and in the optimiser's state. Items are relabelled
-by their index among these rows, so that model, loss and optimiser see a small catalogue. Then the rows are scattered
+with their index among these rows, so that model, loss and optimiser see a small catalogue. Then the rows are scattered
 back. Untouched rows don't change, nor do their moments: they neither decay nor move (lazy, as in the authors' GRU4Rec
 and PyTorch's SparseAdam). So the result equals the dense optimiser's if a zero gradient changes nothing, as with
 Adagrad and SGD without momentum.
 
 For a small catalogue the tables are updated whole, and a mask tells the optimiser which rows to keep.
 
-Tables whose rows are split over a mesh axis are, of every device, those that it holds: each gathers its own touched
-rows, as many slots for them on each, and these are a small catalogue that is split likewise.
+If the rows of the tables are split over a mesh axis, each device gathers the touched rows among those that it holds,
+into the same number of slots on every device. Together these form a small catalogue that is split in the same way.
 """
 
 import dataclasses
@@ -29,12 +29,12 @@ from jaxrec.models.model import Model
 
 
 def wrapping(config: OptimConfig, model: Model, optimiser: optax.GradientTransformationExtraArgs) -> Callable:
-    """The wrapper of a step's update that a configuration asks for."""
+    """Returns the wrapper of a step's update that a configuration asks for."""
     return on_touched_rows(model, optimiser) if config.sparse else lambda update: update
 
 
 def on_touched_rows(model: Model, optimiser: optax.GradientTransformationExtraArgs) -> Callable:
-    """A wrapper that makes a step's update read and write only the touched rows of tables.
+    """Returns a wrapper that makes a step's update read and write only the touched rows of tables.
 
     Args:
         model: Model.
@@ -87,13 +87,13 @@ def relabel(
     negatives_shared: bool,
     item_axis: str | None = None,
 ) -> tuple[Rows, *tuple[jax.Array, ...]]:
-    """The Rows of all devices' batches, and this device's items as their indices among these rows, from 1.
+    """Returns the Rows of all devices' batches, and this device's items as their indices among these rows, from 1.
 
     Args:
         inputs: int32 of any shape, items 1..V; others (0 or -1) stay as they are.
         targets: as inputs.
         negatives: as inputs.
-        items: V, the rows of the tables; of split ones those of one device.
+        items: V, the number of rows of the tables; of split tables, that of one device.
         axis: the name of the device axis.
         negatives_shared: whether all devices have the same negatives.
         item_axis: the axis that the rows of the tables are split over, if they are.
@@ -115,7 +115,7 @@ def relabel(
         at = jnp.sort(row)
         place = jnp.searchsorted(at, row).astype(jnp.int32)
         used = _marks(place, ends[0], len(row))
-    if item_axis is not None:  # who holds a row says what it is now
+    if item_axis is not None:  # the device that holds a row says what its index is
         place = shards.total(jnp.where(row < items, shards.first_row(len(row), item_axis) + place, 0), item_axis)
 
     def own(number, places):
@@ -128,7 +128,7 @@ def relabel(
 
 
 def _marks(place, end, size):
-    """Which of `size` places inputs have, the first `end` of the places, and which targets."""
+    """Which of `size` places the inputs (the first `end` elements of `place`) and the targets (the others) have."""
     if sizes.compares_pairs(size, len(place)):
         same_SU = jnp.arange(size)[:, None] == place
         is_input = jnp.arange(len(place)) < end
@@ -138,7 +138,7 @@ def _marks(place, end, size):
 
 
 def _firsts(row, end):
-    """(where each row is first among all, and as for `_marks` which of these places are), by comparing all pairs."""
+    """(the place where each row comes first, which of these places are used as in `_marks`), by comparing all pairs."""
     place = jnp.arange(len(row), dtype=jnp.int32)
     same_UU = row[:, None] == row
     first = lambda among: jnp.where(same_UU & among, place, len(row)).min(1)
@@ -167,7 +167,7 @@ def scatter(rows: Rows, tree: Any, new: Any, tables: Any) -> Any:
 
 
 def mask_of(rows: Rows, tree: Any, tables: Any) -> Any:
-    """A mask for each leaf of the params, that broadcasts to it: the used rows of tables, True for other leaves.
+    """Returns a mask for each leaf of the params that broadcasts to it: the used rows of tables, True for other leaves.
 
     None if rows were gathered, since `scatter` then writes only the used ones.
     """
@@ -182,7 +182,7 @@ def _used(rows, uses) -> Any:
 
 
 def tables_of(model: Model, optimiser: optax.GradientTransformationExtraArgs, params: Any, opt: Any) -> tuple[Any, Any]:
-    """The uses ("inputs", "targets") of each leaf of params and optimiser's state, as frozensets; empty if no table."""
+    """Returns the uses ("inputs", "targets") of each leaf of params and optimiser's state: none if it is no table."""
     uses = {name: frozenset(model.item_tables.get(name, ())) for name in params}
     of_params = {name: jax.tree.map(lambda _, uses=uses[name]: uses, params[name]) for name in params}
     of_opt = optax.tree_utils.tree_map_params(

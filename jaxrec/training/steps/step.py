@@ -36,13 +36,13 @@ class State(NamedTuple):
         return self.params if self.average is None else self.average
 
     def to_save(self) -> tuple[Any, dict[str, Any]]:
-        """(the params to evaluate and serve, everything else); with an average, "trained" has the trained params."""
+        """Returns the params to evaluate and serve, and the rest; with an average, "trained" has the trained params."""
         rest = {"step": self.step, "opt": self.opt, "carry": self.carry}
         return self.evaluated, rest if self.average is None else rest | {"trained": self.params}
 
     @classmethod
     def saved(cls, params: Any, rest: Mapping[str, Any]) -> "State":
-        """The State from the two parts of `to_save`."""
+        """Returns the State from the two parts of `to_save`."""
         step, opt, carry = (rest[name] for name in ("step", "opt", "carry"))
         if "trained" not in rest:
             return cls(step, params, opt, carry)
@@ -53,7 +53,7 @@ class StepMetrics(NamedTuple):
     """The metrics of a step, [] float32; or of the steps of a call, [K], with NaN for steps that were not taken."""
 
     loss: Any  #: weighted mean over the real targets of all devices
-    count: Any  #: real targets
+    count: Any  #: the number of real targets
     weight: Any  #: the sum of their weights
     norm: Any  #: global norm of the gradient, before clipping
 
@@ -69,17 +69,17 @@ class Batch(NamedTuple):
     negatives: Any  #: Negatives, or None
     carry: Any  #: the carry of the rows, or None
     items: Any = None  #: models.features.Items of the rows of the tables, if items have features
-    users: Any = None  #: [N] int32, the users of the slots, -1 where none asks, if the loss leaves out what they have
-    seen: Any = None  #: Seen of all users, if it does
+    users: Any = None  #: [N] int32, the slots' users (-1 without a target), if the loss leaves out their items
+    seen: Any = None  #: Seen of all users, if the loss leaves out their items
 
     @property
     def comparison(self) -> Any:
-        """What the loss is given beside the targets: Negatives, OwnItems, or None."""
+        """What the loss is given besides the targets: Negatives, OwnItems, or None."""
         return self.negatives if self.seen is None else OwnItems(self.users, self.seen)
 
 
 def norm(tree: Any) -> jax.Array:
-    """The global 2-norm of a tree."""
+    """Returns the global 2-norm of a tree."""
     return jnp.sqrt(sum(reductions.total(x**2) for x in jax.tree.leaves(tree)))
 
 
@@ -102,19 +102,19 @@ class Parts:
     ema: float = 0.0  #: the decay of the average of the params, if the State has one
     norm: Callable = norm  #: of the gradient
     local: Callable = local  #: (params) -> this device's own copy, whole
-    summed: Callable = summed  #: ((loss, gradient of `local`)) -> sums over the devices, the gradient as params lie
-    leaves_out: bool = False  #: whether the loss is given OwnItems, by `SamplerTables.seen`, to leave them out
+    summed: Callable = summed  #: ((loss, gradient of `local`)) -> sums over the devices; the gradient split like params
+    leaves_out: bool = False  #: whether the loss is given OwnItems, from `SamplerTables.seen`, to leave them out
     packs: bool = True  #: whether accelerators may hold small params as few arrays
     tables: frozenset = frozenset()  #: names of the params of which `wrap_update` may update some rows only
-    by_row: tuple[str, ...] = ()  #: names of the vectors that the model may be given once a row: see Model
+    by_row: tuple[str, ...] = ()  #: names of the vectors that the model may be given a copy per row of: see Model
     microbatch_rows: int = 0  #: rows that the model is given at once
-    items: Callable | None = None  #: (key, sampler tables) -> models.features.Items as the step has them
+    items: Callable | None = None  #: (key, sampler tables) -> the models.features.Items of the step
 
 
 def step(
     parts: Parts, state: State, data: Any, sampler_tables: Any, index: jax.Array, seed: ArrayLike
 ) -> tuple[State, StepMetrics]:
-    """One step on this device's share of the rows: batch, loss, gradient, update.
+    """Takes one step on this device's share of the rows: batch, loss, gradient, update.
 
     Args:
         parts: Parts.
@@ -122,7 +122,7 @@ def step(
         data: the argument of `parts.batch`.
         sampler_tables: the argument of `parts.sample`.
         index: [] int, the number of the step in the data.
-        seed: [] uint32, of the training.
+        seed: [] uint32, the seed of the training.
 
     Returns:
         (State, StepMetrics), the same on every device.
@@ -184,12 +184,12 @@ def averaged(average: Any, params: Any, step: jax.Array, ema: float) -> Any:
 
 
 def loss_and_grad(model: Model, total: Callable, dtype: Any, value_and_grad: Callable | None = None) -> Callable:
-    """The loss of a Batch and its gradient: (params, Batch) -> (sum over the slots, gradient, carry or None).
+    """Returns the loss of a Batch and its gradient: (params, Batch) -> (sum over the slots, gradient, carry or None).
 
     Args:
         model: Model.
         total: (hidden_ND, target_N, weight_N, negatives, table_VD, bias_V) -> sum over the slots.
-        dtype: of the matrix products; params and sums are float32.
+        dtype: the dtype of matrix products; params and sums are float32.
         value_and_grad: as `jax.value_and_grad` with `has_aux`, the default, or as `fsdp.Sharded.value_and_grad`.
     """
 
@@ -210,13 +210,14 @@ def loss_and_grad(model: Model, total: Callable, dtype: Any, value_and_grad: Cal
 
 
 def call(parts: Parts, size: int) -> Callable:
-    """Many steps as one program.
+    """Returns many steps as one program.
 
     It is (state, data, sampler_tables, start, end, seed, device) -> (State, StepMetrics of [size]).
 
-    `start` is the step at which the data begin (that of an epoch or of a host batch), `end` the traced step to stop
-    before, so the same program runs any number of steps up to the next save. It stops early after a step whose loss or
-    gradient is not finite. The seed is an argument, so that trainings that differ by it share the program.
+    `start` is the step at which the data begin (the first of an epoch or of a host batch). `end` is the step to stop
+    before; it is traced, so the same program runs any number of steps up to the next save. The program stops early
+    after a step whose loss or gradient is not finite. The seed is an argument, so that trainings that differ only in
+    their seeds share a program.
     """
 
     def many(state, data, sampler_tables, start, end, seed, _device):
@@ -229,7 +230,7 @@ def call(parts: Parts, size: int) -> Callable:
     def steps(parts, state, data, sampler_tables, start, end, seed):
         first = state.step
         # On an accelerator the metrics of a step are one array, which one kernel writes and the condition reads back.
-        # On a CPU separate scalars are faster, with those of the last step carried beside.
+        # On a CPU separate scalars are faster, and those of the last step are carried along.
         on_cpu = hardware.is_cpu()
         joined = StepMetrics._make if on_cpu else jnp.stack
 

@@ -42,7 +42,7 @@ def made(devices=1, **changes):
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", some([{}, SOFTMAX, SPARSE, GRU | SOFTMAX], SOFTMAX))
 def test_devices_and_microbatches_make_the_same_steps(changes, monkeypatch):
-    """With dropout of hidden vectors and of the items' own vectors; of few rows of the tables too."""
+    """With dropout of hidden vectors and of the items' own vectors; row-sparse steps too."""
     monkeypatch.setattr(sizes, "MASKED_ROWS_PER_TOUCHED", 0)
     (one,), (eight,) = (
         states(made(devices, **changes | rows), [6]) for devices, rows in ((1, {"microbatch_rows": 2}), (8, {}))
@@ -80,7 +80,7 @@ def test_rows_that_are_moved_have_their_own_features(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", some([SOFTMAX["loss"], SAMPLED["loss"]], SAMPLED["loss"]))
 def test_what_never_trains_is_no_wrong_answer(loss):
-    """Whatever it is: the training is the same."""
+    """Changing the features of an item that never trains doesn't change the training."""
     setup = made(loss=loss)
     items = setup.model.folding.items
     assert items.values[ITEMS - 1].any() and not items.trained[ITEMS - 1]

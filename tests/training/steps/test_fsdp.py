@@ -1,4 +1,4 @@
-"""Layers split over the devices that share the rows of a step: the same training as where each has them whole."""
+"""Layers split over the devices that share the rows of a step: the training is the same as with whole layers."""
 
 import functools
 
@@ -48,7 +48,7 @@ TRAININGS = {
 
 
 def of(devices, item=1, split=True, model="two-tower", loss="softmax", **changes):
-    """The Setup on so many devices, with layers of a width that no number of them above 2 divides."""
+    """The Setup on this many devices, with layers whose width is divisible by no number of devices above 2."""
     width = 6 if model == "rg-lru" else 10
     values = {
         "model": {"name": model, "dim": width, "layers": 1, "dropout": 0.2} | MODELS[model],
@@ -61,7 +61,7 @@ def of(devices, item=1, split=True, model="two-tower", loss="softmax", **changes
 
 @functools.cache
 def after_steps(devices, item, model, kind):
-    """The State as checkpoints have it, and the StepMetrics, after four steps."""
+    """The State as checkpoints store it, and the StepMetrics, after four steps."""
     setup = of(devices, item, devices > 1, **{"model": model} | TRAININGS[kind])
     state, values = states(setup, [4])[0]
     return assembly.to_save(setup, state), values
@@ -89,7 +89,7 @@ FORM = {
 
 @pytest.mark.parametrize("size", some([3, 8], 3))
 def test_parts_are_put_together_and_gradients_summed_to_parts(size):
-    """Of arrays with padding, those that can't be split, and a table of items; and their norm counts each once."""
+    """For padded arrays, arrays that can't be split, and an item table; their norm counts each element once."""
     split, mesh = fsdp.shard(FORM, ["items"], size), placement.mesh_of(jax.devices()[:size])
     random = np.random.default_rng(0)
     params = jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), FORM)
@@ -121,7 +121,7 @@ def test_parts_are_put_together_and_gradients_summed_to_parts(size):
 
 
 def test_what_was_put_together_is_put_together_again_for_the_gradient():
-    """So that nothing whole has to be kept: no product of the backward pass has it from the forward pass."""
+    """No product of the backward pass uses a whole param of the forward pass, so none has to be kept."""
     size, dim = 3, 10
     split = fsdp.shard({"kernel": jax.ShapeDtypeStruct((dim, dim), jnp.float32)}, [], size)
 
@@ -176,7 +176,7 @@ def test_ranks_are_those_of_whole_layers(devices, item):
 
 @pytest.fixture(scope="module")
 def prepare():
-    """The Setup of a training on so many devices, split or whole, compiled once."""
+    """The Setup of a training on this many devices, split or whole, compiled once."""
     random = np.random.default_rng(0)
     histories = [random.integers(1, 21, random.integers(3, 12)).tolist() for _ in range(60)]
     split = splits.last_item(interactions.from_sequences([list(range(1, 21)), *histories]))
@@ -201,7 +201,7 @@ def prepare():
     ],
 )
 def test_a_training_goes_on_however_its_layers_lie(prepare, first, then, tmp_path):
-    """Checkpoints hold whole params without padding, on whatever devices they were split."""
+    """Checkpoints hold whole params without padding, whatever devices they were split over."""
     alone = prepare(1, "replicated")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for path in (whole, cut):

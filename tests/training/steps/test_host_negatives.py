@@ -1,4 +1,4 @@
-"""The host draws from the sets of the users it is asked about, and holds no others. What it draws is in test_setup."""
+"""The host only holds the sets of the users that it draws for. What it draws is tested in test_setup."""
 
 from dataclasses import replace
 from functools import partial

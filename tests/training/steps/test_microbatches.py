@@ -1,4 +1,4 @@
-"""How many rows a microbatch has. That microbatches are the whole is a law of test_step."""
+"""How many rows a microbatch has. That microbatches add up to the whole batch is tested in test_step."""
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -58,6 +58,6 @@ def test_of_itself_a_cpu_takes_about_8192_slots_at_once_where_there_is_attention
 
 @pytest.mark.parametrize(("stream", "rows"), [("packed", 8), ("session-parallel", 512)])
 def test_a_row_of_session_parallel_training_is_one_slot(stream, rows):
-    """Of 512 rows of 256: a model that suits 2,048 slots at once takes 8 of them packed, and all by an event each."""
+    """Of 512 rows, a model for 2,048 slots takes 8 if they have 256 slots each, and all if they have one each."""
     config = configs.from_dict(CONFIG | {"row": 256, "stream": stream, "model": CONFIG["model"] | {"name": "rg-lru"}})
     assert microbatches.rows_for(config, build(config, 10, 0), 100, 512, "cpu") == rows

@@ -1,4 +1,4 @@
-"""Laws of negatives: their distributions, who shares what, and the same draws on any number of devices."""
+"""Laws of negatives: their distributions, which slots share them, and the same draws on any number of devices."""
 
 import dataclasses
 from functools import partial
@@ -32,7 +32,7 @@ def flat(histories, gaps=0):
 
 
 def halvings(sets):
-    """Bisection steps as a training takes them: the bit length of the longest set."""
+    """The number of bisection steps in a training: the bit length of the longest set."""
     return int(np.diff(sets.offsets).max()).bit_length()
 
 
@@ -66,7 +66,7 @@ find = jax.jit(nth_unseen, static_argnames="steps")
 @example(set(range(2, CATALOGUE + 1)), 3, None)
 def test_nth_unseen_is_the_nth_non_member(members, low, data):
     spare = 0 if data is None else data.draw(st.integers(0, 2))
-    items = np.full(40, CATALOGUE, np.int32)  # what lies beside the set must not matter
+    items = np.full(40, CATALOGUE, np.int32)  # what is stored beside the set must not matter
     items[: low + 1] = 1
     items[low : low + len(members)] = sorted(members)
     outside = [item for item in range(1, CATALOGUE + 1) if item not in members]
@@ -170,7 +170,7 @@ def test_an_alias_table_holds_the_shares_of_the_weights(counts, alpha):
 
 
 def test_counts_to_a_power_that_no_number_holds_are_refused():
-    with pytest.raises(UserError, match=r"config\.loss\.alpha is 300: to that power the counts"):
+    with pytest.raises(UserError, match=r"config\.loss\.alpha is 300: the counts of the items to that power"):
         popular(np.array([1, 10**5]), 300.0)
 
 
@@ -186,7 +186,7 @@ def test_draws_by_popularity_are_in_proportion_to_the_weights(alpha):
 
 
 def test_popularity_draws_of_one_slot_are_fair_over_steps_and_independent_of_the_next():
-    """The same two slots at 30,000 successive steps: pairs come as often as the product of the shares says."""
+    """The same two slots at 30,000 successive steps: pairs are as frequent as the product of the shares."""
     table = jax.tree.map(jnp.asarray, popular(np.array([1, 2, 3, 5, 8]), 1.0))
     drawn = jax.vmap(lambda step: draw_popular(step_key(3, step), (2,), table))(jnp.arange(30_000))
     got = np.bincount(np.asarray((drawn[:, 0] - 1) * 5 + drawn[:, 1] - 1), minlength=25)
@@ -238,7 +238,7 @@ def split():
 
 
 def drawn_on(devices, loss, split, step=3):
-    """The negatives of a step on so many devices, each field put together as if it were on one."""
+    """The negatives of a step on this many devices, each field joined as if it were on one device."""
     draw, aside = negatives.sampler(loss, split, "data", lambda: TARGET_COUNTS)
     aside = jax.tree.map(jnp.asarray, aside)
 
@@ -291,7 +291,7 @@ def test_uniform_draws_are_uniform_over_the_catalogue(split):
 
 
 def test_logq_is_the_log_of_the_expected_count(split):
-    """Of an item among a slot's negatives: where the target is masked, it stands for itself and isn't corrected."""
+    """The expected count of an item among a slot's negatives: a masked target counts once, so it isn't corrected."""
     counts = splits.training_counts(split)
     weights, real = counts**0.75, (TARGETS > 0).sum()
     batch, events = TARGET_COUNTS / TARGET_COUNTS.sum(), counts / counts.sum()

@@ -85,7 +85,7 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction(values, clip):
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_steps_are_the_textbook_s(name):
-    """With the decay of adamw added to its update, of adam to the gradient, as PyTorch's have it."""
+    """As in PyTorch, adamw adds the weight decay to its update, and adam adds it to the gradient."""
     decay, penalty = (0.1, 0.0) if name == "adamw" else (0.0, 0.1)
     chosen = config(name, b1=0.8, b2=0.95, eps=1e-3, weight_decay=0.1, schedule="linear", warmup=2)
     made = optimiser(chosen, 6)
@@ -110,7 +110,7 @@ def test_steps_are_the_textbook_s(name):
 
 @pytest.mark.parametrize("momentum", [0.0, 0.6])
 def test_adagrad_is_the_one_of_gru4rec_s_authors(momentum):
-    """With eps inside the root, and momentum over the steps; its trajectories are in tests/models/."""
+    """With eps inside the root, and momentum over the steps; its trajectories are tested in tests/models/."""
     made = optimiser(config("adagrad", eps=1e-2, momentum=momentum, schedule="linear", warmup=1), 3)
     random = np.random.default_rng(0)
     params, state = PARAMS, made.init(PARAMS)
@@ -159,7 +159,7 @@ def test_what_is_not_used_stays_and_the_rest_moves_as_if_all_were(values, name, 
     made = optimiser(config(name, eps=1e-3, momentum=0.5, weight_decay=0.1), 10)
     used = {"a": np.array([bits >> place & 1 for place in range(4)], bool), "b": np.bool_(bits >> 4 & 1)}
     state = made.update(tree([1.0, -2, 3, -4, 5, -6]), made.init(PARAMS), PARAMS)[1]
-    # as those of rows that are not used are
+    # as are the gradients of rows that are not used
     grads = jax.tree.map(lambda grad, use: jnp.where(use, grad, 0), tree(values), used)
     moved, kept = made.update(grads, state, PARAMS, used=used)
     wanted, whole = made.update(grads, state, PARAMS)

@@ -1,4 +1,4 @@
-"""Laws of the items that a slot's loss leaves out: those that its user has in training, wherever they lie."""
+"""Laws of the items that a slot's loss leaves out: those that its user has in training, wherever they are stored."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ marked = jax.jit(OwnItems.left_out, static_argnums=(2, 3))
 
 
 def shifted(item):
-    """Rows of a share of the table that begins at item 3: of the others there are none."""
+    """The rows in a share of the table that begins at item 3; other items have no row there."""
     return jnp.where((item > 2) & (item < ITEMS), item - 3, ITEMS - 3)
 
 

@@ -1,4 +1,4 @@
-"""Trainings as accelerators have them: the same as a CPU's, to rounding."""
+"""Trainings with packed params, as on accelerators: the same as on a CPU, up to rounding."""
 
 import jax
 import numpy as np

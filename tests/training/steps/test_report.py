@@ -24,7 +24,7 @@ def test_a_call_stops_where_the_gradient_alone_is_not_finite(kind):
 
 
 def test_the_loss_of_a_step_is_the_mean_over_its_targets():
-    """Of lanes too, whose gradients are divided by the number of lanes, however few still read a session."""
+    """With lanes too, whose gradients are divided by the number of lanes, however few of them still read a session."""
     model = {"name": "gru4rec", "dim": 8, "layers": 1, "dropout": 0.0}
     setup = made(stream="session-parallel", model=model, loss={"name": "softmax"}, optim=ADAM | {"learning_rate": 1e-9})
     steps, state, found = min(setup.epoch_steps, 60), setups.initial(setup), []

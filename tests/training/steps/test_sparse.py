@@ -1,4 +1,4 @@
-"""Laws of sparse: rows by relabelling are the dense optimiser's where that is defined, and frozen elsewhere."""
+"""Laws of sparse: relabelled rows get the dense optimiser's steps where these are defined; other rows are frozen."""
 
 from types import SimpleNamespace
 
@@ -29,12 +29,12 @@ batches = st.integers(0, 2**32 - 1).map(lambda seed: draw(np.random.default_rng(
 
 
 def draw(random):
-    """Items with repeats, and some that are none: what is shown, asked, drawn."""
+    """Inputs, targets and negatives: items with repeats, and 0 for none."""
     return tuple(jnp.asarray(random.integers(0, 12, size), jnp.int32) for size in (SHOWN, ASKED, DRAWN))
 
 
 def loss(params, shown, asked, drawn):
-    """Of every item's rows and of the dense kernel; what is no item weighs nothing."""
+    """A loss that depends on the rows of all items and on the dense kernel; 0, no item, contributes nothing."""
     at = lambda table, ids: jnp.where((ids > 0).reshape(-1, *[1] * (table.ndim - 1)), table[jnp.maximum(ids - 1, 0)], 0)
     hidden = jnp.tanh(at(params["items"], shown) @ params["dense"]["kernel"]).sum(0)
     every = jnp.append(asked, drawn)
@@ -42,7 +42,7 @@ def loss(params, shown, asked, drawn):
 
 
 def steps(made, drawn, sparsely):
-    """(params, optimiser's state) after a step on each batch, and all rows touched."""
+    """(params, optimiser's state) after a step on each batch, and the rows that were touched."""
 
     def one(params, opt, shown, asked, drawn):
         if not sparsely:
@@ -81,7 +81,7 @@ EXACT = {
 
 @pytest.fixture(params=["sorted rows", "compared rows", "whole tables"])
 def form(request, monkeypatch):
-    """Touched rows moved out of the tables and back, or whole tables whose other rows the optimiser leaves."""
+    """Touched rows are moved out of the tables and back, or the optimiser skips the other rows of whole tables."""
     monkeypatch.setattr(sizes, "MASKED_ROWS_PER_TOUCHED", ITEMS if request.param == "whole tables" else 0)
     monkeypatch.setattr(sizes, "compares_pairs", lambda *numbers: request.param == "compared rows")
 
@@ -102,7 +102,7 @@ LAZY = {
 @pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("name", some(LAZY, "adam"))
 def test_untouched_rows_are_frozen_and_touched_ones_step_as_the_dense(name):
-    """After two batches: a row of the second moves as the dense optimiser moves it from there, no other moves."""
+    """After two batches: rows of the second one step as with the dense optimiser, and no others move."""
     made, (first, second) = LAZY[name], (draw(np.random.default_rng(seed)) for seed in (3, 4))
     params, opt = steps(made, [first], True)
     after, opt_after = steps(made, [first, second], True)
@@ -132,7 +132,7 @@ MOST_WHOLE = sizes.MASKED_ROWS_PER_TOUCHED * PLACES  # items of a catalogue whos
 @pytest.mark.slow
 @given(batches, st.sampled_from([12, MOST_WHOLE, MOST_WHOLE + 1]), st.sampled_from(["cpu", "gpu"]))
 def test_relabelled_items_are_those_of_their_rows(batch, items, platform):
-    """With few items too, when the rows are the whole catalogue."""
+    """Also with few items, when the rows are the whole catalogue."""
     relabelled = jax.vmap(
         lambda *ids: sparse.relabel(*ids, items, "devices", negatives_shared=True), axis_name="devices"
     )

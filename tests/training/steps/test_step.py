@@ -1,4 +1,4 @@
-"""One device's step: the same run on any number of devices, under either launcher, however its calls are cut."""
+"""One device's step: the run is the same on any number of devices, with either launcher, however calls are cut."""
 
 import jax
 import numpy as np
@@ -37,14 +37,14 @@ def config(**changes):
         "steps_per_call": 16,
         "model": {"name": "sasrec", "dim": 8, "layers": 2, "heads": 2, "dropout": 0.3},
         "loss": {"name": "bce", "negatives": 2},
-        # Adam turns rounding noise into steps of the size of the rate, but for a large eps
+        # Adam turns rounding noise into steps as large as the rate, unless eps is large
         "optim": {"name": "adam", "learning_rate": 1e-2, "eps": 1e-4, "clip": 1.0},
     }
     return configs.from_dict(values | changes)
 
 
 def train(devices=1, ends=(8,), **changes):
-    """Params and the reports of calls up to each end."""
+    """The params, and the reports of calls up to each of the ends."""
     split = splits.last_item(interactions.from_sequences(histories()))
     setup = setups.setup(config(**changes), split, jax.devices()[:devices])
     state = jax.device_put(setups.initial(setup), placement.replicated(setup.devices))
@@ -103,13 +103,13 @@ KINDS = (
 
 
 def over_kinds(*quick, of=((),)):
-    """Every kind of training with each of these values, as `some` has them."""
+    """Every kind of training with each of these values, as `some` selects them."""
     return some([(kind, *value) for kind in KINDS for value in of], *quick)
 
 
 @pytest.fixture(scope="module")
 def alone(request):
-    """A run on one device, with dropout and negatives, and what it is of."""
+    """The configuration of a run with dropout and negatives, and the run on one device."""
     return KINDS[request.param], train(1, **KINDS[request.param])
 
 
@@ -119,7 +119,7 @@ def alone(request):
     indirect=["alone"],
 )
 def test_many_devices_are_one(alone, devices):
-    """Also where some of them have more empty rows than others, as not all numbers divide the rows of a step."""
+    """Also if some devices have more empty rows than others, as not every number divides the rows of a step."""
     changes, run = alone
     assert_close(train(devices, **changes), run)
 
@@ -145,7 +145,7 @@ def test_many_devices_are_one_with_negatives_of_every_sharing(name, devices, lau
 @pytest.mark.slow
 @pytest.mark.parametrize(("devices", "launcher"), TWO_WAYS)
 def test_many_devices_are_one_with_a_cloze(devices, launcher):
-    """What is masked depends on the seed, the step and the global row alone."""
+    """What is masked depends only on the seed, the step and the global row."""
     model = {"name": "bert4rec", "dim": 8, "layers": 1, "heads": 2, "dropout": 0.3, "norm": "post"}
     cloze = {
         "objective": "cloze",
@@ -159,7 +159,7 @@ def test_many_devices_are_one_with_a_cloze(devices, launcher):
 
 @pytest.fixture
 def cuts(monkeypatch):
-    """Of each traced step: how many microbatches, and the rows of one."""
+    """For each traced step: the number of microbatches, and their rows."""
     traced, inner = [], microbatches.accumulated
 
     def spied(loss_and_grad, rows):
@@ -191,7 +191,7 @@ def test_microbatches_are_the_whole(alone, cuts, devices, rows, launcher):
 
 @pytest.mark.parametrize(("name", "moved"), some([(name, moved) for name in SAMPLED for moved in (False, True)]))
 def test_microbatches_are_the_whole_with_negatives_of_every_sharing(name, moved, cuts, monkeypatch):
-    """Also of row-sparse steps, whether their rows are moved or the tables stand for themselves."""
+    """Also with row-sparse steps, whether their rows are moved out of the tables or not."""
     if moved:
         monkeypatch.setattr(sizes, "MASKED_ROWS_PER_TOUCHED", 0)
     changes = {"loss": SAMPLED[name], "optim": ADAGRAD | {"sparse": True}}
@@ -232,7 +232,7 @@ SPARSE = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", some(SPARSE, "shared by the batch"))
 def test_sparse_rows_are_the_dense_step_where_they_are_defined_to_be(name):
-    """Of a sampled loss, on any number of devices: Adagrad, and clipping, whose norm is that of all rows."""
+    """With a sampled loss, on any number of devices: Adagrad, and clipping by the norm of all rows."""
     (devices, changes), optim = SPARSE[name], ADAGRAD | {"clip": 0.5}
     run = train(1, (4,), optim=optim, **changes)
     assert_close(train(devices, (4,), optim=optim | {"sparse": True}, **changes), run)
@@ -269,7 +269,7 @@ def test_seeds_differ_and_dropout_is_on(alone):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", some([("lanes",), ("gated lanes",)], ("lanes",)))
 def test_lanes_carry_their_states_from_step_to_step(kind):
-    """After some steps a carry is the hidden state of the sessions read so far, from where each began."""
+    """After some steps, the carry is the hidden state after reading each session from its beginning."""
     split = splits.last_item(interactions.from_sequences(histories()))
     dry = {key: 0.0 for key in ("dropout", "input_dropout") if key in KINDS[kind]["model"]}
     still = {"model": KINDS[kind]["model"] | dry, "optim": ADAGRAD | {"learning_rate": 1e-30}}
@@ -320,7 +320,7 @@ def test_gradient_is_normalised_by_the_global_count(devices):
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
 @pytest.mark.parametrize("broken", [1, 2])
 def test_a_call_stops_at_what_is_not_finite(kind, broken):
-    """In its first step, by what it is given, or in its second, by what the first one made of it."""
+    """In its first step, because of its input, or in its second, because of what the first step computed."""
     with assumed(Hardware(kind, 16 << 30)):
         setup = made(optim=ADAM | {"learning_rate": 1e38}, steps_per_call=3)
         start = setups.initial(setup)

@@ -1,1 +1,1 @@
-"""What a training leaves: workdirs and their checkpoints, in a folder or an object store."""
+"""Workdirs of trainings and their checkpoints, in a folder or an object store."""

@@ -18,7 +18,7 @@ from jaxrec.training.steps.step import State
 from jaxrec.training.workdirs import leaves, managers, seals
 from jaxrec.training.workdirs.managers import first_line, is_foreign, is_step, orbax, writing
 
-NO_DAMAGE = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # tensorstore's words
+NO_DAMAGE = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")  # tensorstore's names of other errors
 EARLIER = {"stale": "evals_without_improvement"}  # keys of a loop's state in checkpoints of earlier versions
 log = logging.getLogger("jaxrec")
 
@@ -59,7 +59,7 @@ class Checkpoints:
                 self._clear()
                 self._close()
                 self._open = partial(managers.writer, place, self._seal)
-                if any(self._folder.iterdir()):  # perhaps what a save left unfinished, which this one removes
+                if any(self._folder.iterdir()):  # maybe an unfinished save, which this removes
                     self._manager.all_steps()
             self._opened = opened.pop_all()
 
@@ -74,19 +74,19 @@ class Checkpoints:
             del self._manager
 
     def latest(self) -> int | None:
-        """The step of the newest checkpoint, or None."""
+        """Returns the step of the newest checkpoint, or None."""
         return max(self._whole(), default=None)
 
     def best(self) -> int | None:
-        """The step with the best validation score, the earliest of equal ones; the latest if none was evaluated."""
+        """Returns the step with the best validation score, the earliest if tied; the latest if none was evaluated."""
         return next(iter(self._best_first()), None)
 
     def contents(self) -> dict[int, str]:
-        """{step: a checksum of what is stored there} of the sound ones; it differs from another training's."""
+        """Returns {step: a checksum of its contents} of the intact checkpoints; it differs from another training's."""
         return {step: checksums.of_json(list(known)) for step, known in self._whole().items()}
 
     def choose(self, name: str | int) -> int:
-        """The step of "best", "latest" or a number.
+        """Returns the step of "best", "latest" or a number.
 
         Raises:
             UserError: there is no such checkpoint; the message lists the existing ones.
@@ -94,7 +94,7 @@ class Checkpoints:
         return self._candidates(name)[0]
 
     def take(self, name: str | int, restore: Callable[[int], Any]) -> tuple[Any, int, dict[int, Damaged]]:
-        """Restores the checkpoint of "best", "latest" or a number; for a name, the next best one if it is damaged.
+        """Restores the checkpoint of "best", "latest" or a number; for a name, the next one if it is damaged.
 
         Args:
             name: "best", "latest" or a step.
@@ -130,7 +130,7 @@ class Checkpoints:
             RuntimeError: a later checkpoint exists.
             UserError: the last checkpoint could not be written.
         """
-        params, rest = jax.tree.map(leaves.one_copy, state.to_save())  # of several Orbax slices each, by many programs
+        params, rest = jax.tree.map(leaves.one_copy, state.to_save())  # Orbax would slice several, by many programs
         record = {"score": score, "rows": rows, "arrays": leaves.described(leaves.sealed, params=params, rest=rest)}
         record["self"] = checksums.of_json([loop, record])
         forms = orbax().args
@@ -149,7 +149,7 @@ class Checkpoints:
         self._known[step] = loop, record
 
     def restore(self, step: int, abstract: State) -> tuple[State, dict]:
-        """The State and the loop's state at a step. `abstract` is a State of shapes and shardings.
+        """Restores the State and the loop's state at a step. `abstract` is a State of shapes and shardings.
 
         Raises:
             Damaged: the files differ from what was saved.
@@ -160,7 +160,7 @@ class Checkpoints:
         return State.saved(got["params"], got["rest"]), self.loop(step)
 
     def restore_params(self, step: int, abstract: Any) -> Any:
-        """The params at a step that are used for evaluation and serving. `abstract` is a tree of shapes and shardings.
+        """Restores the params for evaluation and serving at a step. `abstract` is a tree of shapes and shardings.
 
         Raises:
             Damaged: the files differ from what was saved.
@@ -169,11 +169,11 @@ class Checkpoints:
         return self._arrays(step, params=abstract)["params"]
 
     def loop(self, step: int) -> dict:
-        """The loop's state at a step; keys of earlier versions have their present names."""
+        """Returns the loop's state at a step; keys of earlier versions get their present names."""
         return {EARLIER.get(key, key): value for key, value in self._sound(step)[0].items()}
 
     def rows(self, step: int) -> str | None:
-        """The checksum of metrics.jsonl at a step; None if none was stored."""
+        """Returns the checksum of metrics.jsonl at a step; None if none was stored."""
         return self._sound(step)[1].get("rows")
 
     def set_aside(self, step: int, why: object) -> None:
@@ -202,7 +202,7 @@ class Checkpoints:
         """{step: (loop, record), or the error in reading it} of all folders that look like checkpoints."""
         found = [path for path in self._folder.iterdir() if is_step(path.name) and not is_foreign(path)]
         if found:
-            self._manager.all_steps()  # opened here, so that what is wrong with that doesn't count as damage
+            self._manager.all_steps()  # opened here, so that an error in opening it doesn't count as damage
         known = {int(path.name): self._read(int(path.name)) for path in sorted(found)}
         gone = [path for path in found if not path.exists()]  # removed by a training meanwhile
         return {step: each for step, each in known.items() if self._folder / str(step) not in gone}
@@ -229,10 +229,10 @@ class Checkpoints:
         return loop, record
 
     def _check_files(self, step, which):
-        """Compare the files of a checkpoint, whose names `which` admits, with their checksums. -> whether it has any
+        """Compares the files of a checkpoint whose names pass `which` with their checksums. -> whether it has checksums
 
         Raises:
-            Damaged: one is gone or changed.
+            Damaged: a file is gone or changed.
         """
         if wrong := seals.broken(self._folder / str(step), which):
             raise self._damaged(step, wrong)
@@ -288,7 +288,7 @@ class Checkpoints:
         return known
 
     def _whole(self):
-        there = set(self._manager.all_steps()) if self._known else ()  # those that newer ones have replaced are not
+        there = set(self._manager.all_steps()) if self._known else ()  # without those that newer ones have replaced
         return {step: known for step, known in self._known.items() if step in there and isinstance(known, tuple)}
 
     def _best_first(self):
@@ -325,7 +325,7 @@ class Checkpoints:
         if bad and len(bad) == len(self._known):
             raise self._none_is_whole(bad)
         for path in [path for path in self._folder.iterdir() if is_step(path.name) and is_foreign(path)]:
-            self.set_aside(int(path.name), f"{path}: no checkpoint, but with the name of one")
+            self.set_aside(int(path.name), f"{path}: not a checkpoint, though it has the name of one")
         for step, error in bad.items():
             self.set_aside(step, error)
 

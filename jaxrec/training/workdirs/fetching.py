@@ -1,4 +1,4 @@
-"""Reads workdirs that lie in an object store: what is asked of them is copied into the cache."""
+"""Reads workdirs in an object store: copies the parts that are asked for into the cache."""
 
 import contextlib
 import fcntl
@@ -14,20 +14,20 @@ from jaxrec.training.workdirs import mirror, snapshots, workdir
 from jaxrec.training.workdirs.checkpoint import Checkpoints
 
 LISTING = "files.json"  # what was copied
-AGAIN = 3  # attempts, where a training removes a checkpoint meanwhile
-PARAMS, REST = "params", "rest"  # within a checkpoint: what is evaluated, and what only a training goes on with
+AGAIN = 3  # attempts, if a training removes a checkpoint meanwhile
+PARAMS, REST = "params", "rest"  # within a checkpoint: what evaluation needs, and what only resuming needs
 
 
 def here(path: str | os.PathLike, checkpoint: str | int | None = "best", whole: bool = False) -> Path:
-    """Returns the path of a workdir on this machine: of an address, a copy that holds what is asked for.
+    """Returns the path of a workdir on this machine; for an address, that of a copy that holds what is asked for.
 
     Args:
-        path: the workdir, or its address, as s3://bucket/runs/a.
+        path: the workdir, or its address, such as s3://bucket/runs/a.
         checkpoint: the one to copy: "best", "latest" or a step; None for none.
         whole: whether to copy the optimiser's state too.
 
     Raises:
-        UserError: if there is no workdir or no such checkpoint, or it can't be reached.
+        UserError: there is no workdir or no such checkpoint, or it can't be reached.
     """
     if not is_address(path):
         return local(path, "a workdir")

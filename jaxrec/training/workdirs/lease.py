@@ -1,15 +1,16 @@
 """Exclusive use of a workdir in an object store.
 
-Stores have no locks, but create an object only if there is none of its name (If-None-Match of S3, generation 0 of
-Google's). So every training takes the next number, as `.lock/7`: of two that try at once, one creates it, and no number
-is used twice. The object says who has the workdir, and is written anew every RENEW seconds. Who finds such an object
-waits until it changes, and is refused then; where it doesn't change for STALE seconds by its own clock, whoever wrote
-it is dead, and the next number is taken. A training that finds a higher number than its own has lost the workdir, and
-sends nothing more.
+Stores have no locks, but can create an object on the condition that there is none with its name (If-None-Match in S3,
+generation 0 in Google Cloud Storage). So each training creates an object with the next number, such as `.lock/7`: if
+two try at once, only one succeeds, and no number is used twice. The object says which process holds the workdir, and is
+rewritten every RENEW seconds. A training that finds such an object watches it. If it changes, its writer is alive, and
+the new training is refused. If it doesn't change for STALE seconds, by the clock of the one that watches, its writer
+counts as dead, and the new training takes the next number. A training that finds a number above its own has lost the
+workdir, and sends nothing more.
 
-Where a store creates nothing conditionally, fsspec looks whether an object is there before it writes it. Two that start
-within the same moment may then both have written the same number; one of them finds the other's words in it when it
-next renews its own, at most RENEW seconds later, and has lost.
+In a store without conditional writes, fsspec checks that an object doesn't exist before it writes it. Two trainings
+that start at the same moment may then both write the same number. One of them finds what the other wrote when it next
+renews its lock, at most RENEW seconds later, and has lost the workdir.
 """
 
 import json
@@ -38,8 +39,8 @@ class Lease:
             store: fsspec's file system.
             root: path of the workdir in it.
             address: the same, for messages.
-            number: of the lock.
-            words: what its object says.
+            number: the number of the lock.
+            words: the contents of its object.
         """
         self.number = number
         self._store, self._root, self._address, self._words = store, root, address, words
@@ -48,22 +49,22 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Checks that the workdir is still this training's, as far as it is known.
+        """Checks that the workdir is still this training's, as far as this process knows.
 
         Raises:
             UserError: another training has taken it over.
         """
         if self._taken_by:
             raise UserError(
-                f"{self._address} was taken over by another training ({_who(self._taken_by)}), as this one could not "
-                f"be heard of for {STALE:g} seconds: let one of them train there"
+                f"{self._address} was taken over by another training ({_who(self._taken_by)}), as this one did not "
+                f"renew its lock for {STALE:g} seconds: let only one of them train there"
             )
 
     def renew(self) -> None:
-        """Writes the lock anew, unless another training has taken the workdir.
+        """Rewrites the lock, unless another training has taken the workdir.
 
         Raises:
-            UserError: it has.
+            UserError: another training has taken it.
             OSError: or another of `objects.errors`, if the store can't be reached.
         """
         with self._renewing:
@@ -93,28 +94,28 @@ class Lease:
                 self.renew()
             except UserError:  # `check` says it to the training
                 return
-            except objects.errors():  # it is tried again, and what is sent meanwhile fails and is tried again too
+            except objects.errors():  # tried again later, as are the sends that fail meanwhile
                 continue
 
 
 def acquire(
     store: Any, root: str, address: str, owner: str, say: Callable[[str], None] = lambda line: None
 ) -> tuple[Lease, dict]:
-    """Takes a workdir, and waits for that where a training holds it that may be dead.
+    """Takes the lock of a workdir; if a training holds it that may be dead, waits first.
 
     Args:
         store: fsspec's file system.
         root: path of the workdir in it.
         address: the same, for messages.
-        owner: names the copy of the workdir that this process has locked on this machine: if the store's lock is of
-            the same, its process has ended.
-        say: receives a note while it waits.
+        owner: identifies the copy of the workdir that this process has locked on this machine: if the lock in the store
+            has the same owner, the process that took it has ended.
+        say: called with a message before it waits.
 
     Returns:
-        The Lease, and what the lock before said: {} if there was none.
+        The Lease, and the contents of the previous lock: {} if there was none.
 
     Raises:
-        UserError: if another training is at work there.
+        UserError: another training is at work there.
         OSError: or another of `objects.errors`, if the store can't be reached.
     """
     while True:
@@ -125,7 +126,7 @@ def acquire(
         words |= {"renewed": 0}
         try:
             _write(store, root, number + 1, words, mode="create")
-        except objects.errors():  # another was first; or it is there, and the answer was lost
+        except objects.errors():  # another was first; or it was written, and the answer was lost
             if not _is_there(store, root, number + 1):
                 raise
         newest, found = _newest(store, root)
@@ -138,9 +139,9 @@ def _wait(store, root, address, number, before, say):
     """Waits until a lock is stale.
 
     Raises:
-        UserError: if it is renewed, or another training takes the workdir meanwhile.
+        UserError: it is renewed, or another training takes the workdir meanwhile.
     """
-    say(f"{address} is locked by a training ({_who(before)}): waiting {STALE:g} seconds, to see whether it lives")
+    say(f"{address} is locked by a training ({_who(before)}): waiting {STALE:g} seconds, to see whether it is alive")
     begun = time.monotonic()
     while time.monotonic() - begun < STALE:
         time.sleep(min(RENEW, STALE) / 10)
@@ -155,7 +156,7 @@ def _wait(store, root, address, number, before, say):
 
 
 def _newest(store, root):
-    """The highest number of a lock, and what its object says; 0 and {} without any."""
+    """The highest number of a lock, and the contents of its object; 0 and {} if there is none."""
     store.invalidate_cache()
     try:
         names = store.ls(f"{root}/{LOCK}", detail=False)
@@ -166,9 +167,9 @@ def _newest(store, root):
         return 0, {}
     try:
         words = json.loads(store.cat_file(_path(root, max(numbers))))
-    except FileNotFoundError:  # removed meanwhile by a newer one
+    except FileNotFoundError:  # removed meanwhile, as there is a newer one
         return _newest(store, root)
-    except ValueError:  # cut, where a store writes in place
+    except ValueError:  # incomplete, if the store writes in place
         words = {}
     return max(numbers), words if isinstance(words, dict) else {}
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class _Quiet:
-    """Within it, however often it is entered, Orbax logs nothing, and changes nothing of the caller's logging.
+    """A context in which Orbax logs nothing and doesn't change the caller's logging. It may be entered repeatedly.
 
-    Its log goes through absl, which gives the root logger a handler where it has none, for good. Meanwhile that is the
-    one which Python itself uses where there is none.
+    Orbax logs through absl, which gives the root logger a handler for good if it has none. To prevent that, the root
+    logger gets, within the context, the handler that Python itself uses if there is none.
     """
 
     def __init__(self):
@@ -50,7 +50,7 @@ class _Quiet:
 
 
 def _logs():
-    return get_absl_logger(), logging.getLogger("asyncio")  # the latter tells of what failed beside the first failure
+    return get_absl_logger(), logging.getLogger("asyncio")  # the latter reports failures after the first one
 
 
 def _is_of_others(record):
@@ -64,7 +64,7 @@ ITEMS = ("params", "rest", "loop")
 
 @functools.cache
 def orbax() -> Any:
-    """The module `orbax.checkpoint`, imported when it is first needed, which takes half a second."""
+    """Returns the module `orbax.checkpoint`, imported when it is first needed, which takes half a second."""
     with QUIET:
         import orbax.checkpoint
     return orbax.checkpoint
@@ -81,7 +81,7 @@ def is_foreign(path: Path) -> bool:
 
 
 def reader(place: Path) -> "CheckpointManager":
-    """A manager that reads the checkpoints of a folder; it opens none of them before it is asked to."""
+    """Returns a manager that reads the checkpoints of a folder; it opens a checkpoint only when asked to."""
     ocp = orbax()
     options = ocp.CheckpointManagerOptions(
         create=False, read_only=True, lightweight_initialize=True, multiprocessing_options=_alone("read")
@@ -90,7 +90,7 @@ def reader(place: Path) -> "CheckpointManager":
 
 
 def writer(place: Path, seal: Callable[[], None]) -> "CheckpointManager":
-    """A manager that keeps the latest checkpoint and the best one.
+    """Returns a manager that keeps the latest checkpoint and the best one.
 
     Args:
         place: the folder.
@@ -113,17 +113,17 @@ def writer(place: Path, seal: Callable[[], None]) -> "CheckpointManager":
 
 
 def begin_save(manager: "CheckpointManager", step: int, args: Any, metrics: Any) -> bool:
-    """Starts a save in the background, as `manager.save`, while no other thread starts one.
+    """Starts a save in the background, like `manager.save`, while no other thread starts one.
 
-    Orbax takes the number of a save from one count of the process, and reads it again while the save starts. Two that
-    start at once, each by its own manager, would wait for each other's folders, or remove them.
+    Orbax numbers saves by one counter per process, and reads it again while a save starts. Two saves that start at
+    once, each by its own manager, would wait for each other's folders, or remove them.
     """
     with _STARTING:
         return manager.save(step, args=args, metrics=metrics)
 
 
 def _alone(key):
-    """Of several processes, the one that opens a manager is the only one that uses it, whatever the others do."""
+    """Options by which the process that opens a manager uses it alone, whatever the job's other processes do."""
     ocp = orbax()
     if jax.process_count() == 1:
         return ocp.options.MultiprocessingOptions()
@@ -138,20 +138,20 @@ def _rank(metrics) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """An error in one line: its type, and the beginning of its message."""
+    """Returns an error in one line: its type, and the beginning of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turns Orbax's errors in writing into a UserError."""
+    """A context that turns Orbax's write errors into a UserError."""
     try:
         yield
     except (UserError, MemoryError):
         raise
     except Exception as error:  # tensorstore's have no common class
         raise UserError(
-            f"{folder}: a checkpoint can't be written ({first_line(error)}): make room, or mend the disk, and run the "
-            "same command again: it goes on from the last checkpoint that was saved"
+            f"{folder}: a checkpoint can't be written ({first_line(error)}): make room, or repair the disk, and run "
+            "the same command again: it goes on from the last checkpoint that was saved"
         ) from error

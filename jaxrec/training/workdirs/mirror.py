@@ -1,17 +1,17 @@
-"""Trainings whose workdir lies in an object store.
+"""Trainings whose workdir is in an object store.
 
-A training works in a copy on this machine's disk, in the cache, as in any workdir; a thread sends what is new to the
-store. It is sent in an order in which the store holds, at any moment, a workdir that some training might have been
-killed in: the files of a checkpoint first and its seal (`seals.NAME`) last, what a newer one replaces after that, and
-results at the end. A checkpoint without a seal is none: readers don't see it, and the next training removes it. So a
-training that goes on from the store, whatever killed the one before, goes on as from a local workdir, bit for bit.
+A training works in a copy in this machine's cache, as in any workdir, and a thread sends changes to the store. It sends
+them in such an order that the store always holds a workdir that a killed training might have left: the files of a
+checkpoint first and its seal (`seals.NAME`) last, then results; what a newer checkpoint replaces is removed at the end.
+A checkpoint without a seal doesn't count: readers don't see it, and the next training removes it. So whatever killed
+the previous training, the next one goes on from the store as from a local workdir, bit for bit.
 
-The thread sends from a snapshot of hard links, so that a checkpoint that the training removes meanwhile is sent to its
-end, however slow the line. What can't be sent is tried again, while the training goes on.
+The thread sends from a snapshot of hard links, so that a checkpoint that the training removes meanwhile is still sent
+completely, however slow the connection is. What can't be sent is tried again, while the training goes on.
 
-Orbax can write to gs:// itself, by etils.epath. It is not used so: a store then has to answer within the training's
-step, what lies beside the checkpoints has no such writer, of s3:// it knows nothing without TensorFlow or another
-package, and a store has no rename, by which Orbax, and the seals, tell a checkpoint that is complete.
+Orbax can write to gs:// itself, through etils.epath. It is not used that way: the store would have to answer within the
+training's step, there is no such writer for the files beside the checkpoints, s3:// would need TensorFlow or another
+package, and stores have no rename, by which Orbax and the seals recognise a complete checkpoint.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from jaxrec.system.files import is_address, read_json, write_json
 from jaxrec.training.workdirs import lease, snapshots, workdir
 from jaxrec.training.workdirs.workdir import Place
 
-EVERY = 2.0  # seconds between looks for what is new
+EVERY = 2.0  # seconds between looks for changes
 LONGEST = 60.0  # seconds between attempts to send, at most
 LAST = 1.0, 2.0, 4.0, 8.0, 16.0  # seconds to wait before each further attempt at the end
 OWNER, SENT, RUN = "owner", "sent.json", "run"  # within the copy's folder
@@ -42,10 +42,10 @@ log = logging.getLogger("jaxrec")
 
 @contextlib.contextmanager
 def locked(path: Path | str) -> Iterator[Place]:
-    """As `workdir.locked`; for an address yields the Place of its copy on this machine, which is sent there.
+    """Like `workdir.locked`; for an address, yields the Place of its copy on this machine, which is sent there.
 
     Raises:
-        UserError: as `workdir.locked`; the store can't be reached, or what is new could not be sent at the end.
+        UserError: as in `workdir.locked`; the store can't be reached, or the last changes could not be sent at the end.
     """
     if not is_address(path):
         with workdir.locked(Path(path)) as place:
@@ -53,7 +53,9 @@ def locked(path: Path | str) -> Iterator[Place]:
         return
     address = str(path).rstrip("/")
     if address.startswith(("hf://", "http://", "https://")):
-        raise UserError(f"{address}: no workdir can be written there: name a folder here, or at s3://, gs:// or az://")
+        raise UserError(
+            f"{address}: workdirs can't be written there: name a local folder, or an address at s3://, gs:// or az://"
+        )
     home = home_of(address)
     with naming(address, home), workdir.locked(home):
         store, root = objects.opened(address)
@@ -70,12 +72,12 @@ def locked(path: Path | str) -> Iterator[Place]:
                 raise
             mirror.end()
         finally:
-            with contextlib.suppress(*objects.errors()):  # it will be stale
+            with contextlib.suppress(*objects.errors()):  # the lock will be stale
                 held.release()
 
 
 def home_of(address: str) -> Path:
-    """Returns the folder on this machine for copies of what lies at an address."""
+    """Returns the folder on this machine for copies of the workdir at an address."""
     return sources.cache() / "workdirs" / hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:16]
 
 
@@ -92,7 +94,7 @@ def naming(address: str, home: Path) -> Iterator[None]:
 
 
 class _Held(Place):
-    """The Place of a copy, whose check is also that no other training has taken the workdir over."""
+    """The Place of a copy. Its check includes that no other training has taken the workdir over."""
 
     def __init__(self, path: Path, held: lease.Lease):
         super().__init__(path)
@@ -104,12 +106,12 @@ class _Held(Place):
 
 
 class Mirror:
-    """Sends what is new in the copy of a workdir, in a thread, from `begin` to `end`."""
+    """Sends the changes in the copy of a workdir, in a thread, from `begin` to `end`."""
 
     def __init__(self, address: str, store: Any, root: str, home: Path, held: lease.Lease):
         """
         Args:
-            address: of the workdir.
+            address: the address of the workdir.
             store: fsspec's file system.
             root: path of the workdir in it.
             home: the folder of the copy, locked.
@@ -117,7 +119,7 @@ class Mirror:
         """
         self._address, self._store, self._root, self._home, self._held = address, store, root, home, held
         self._copy = home / RUN / objects.name_of(address)
-        self._sent: dict[str, list | None] = {}  # {name: signature of what was sent, if known} of what is there
+        self._sent: dict[str, list | None] = {}  # {name: signature of what was sent, if known} of the store
         self._stop, self._failed = threading.Event(), None
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
 
@@ -127,19 +129,20 @@ class Mirror:
         return _Held(self._copy, self._held)
 
     def begin(self, same: bool) -> None:
-        """Makes the copy what lies in the store, and starts the thread.
+        """Brings the copy to the state of the store, and starts the thread.
 
         Args:
-            same: whether nobody has trained there since this copy was sent, which may have more than was sent.
+            same: whether nobody has trained there since this copy was sent. Then the copy is kept, as it may have more
+                than was sent.
 
         Raises:
-            UserError: what lies there is no workdir of this kind.
+            UserError: the store holds no workdir of this kind.
             OSError: or another of `objects.errors`, if the store can't be reached.
         """
         there = snapshots.sendable(objects.listed(self._store, self._root))
         known = _sent(self._home / SENT)
         if same and self._copy.is_dir():
-            self._sent = {name: known[name] for name in there if name in known}  # others are somebody else's
+            self._sent = {name: known[name] for name in there if name in known}  # the rest is somebody else's
         else:
             self._set_aside(known)
             self._fetch(there)
@@ -147,7 +150,7 @@ class Mirror:
         self._thread.start()
 
     def send(self) -> None:
-        """Sends what is new since the last time, and removes what is gone.
+        """Sends the files that are new since the last time, and removes those that are gone.
 
         Raises:
             UserError: another training has taken the workdir over.
@@ -158,7 +161,7 @@ class Mirror:
             return
         with snapshots.taken(self._copy, self._home / "sending") as found:
             new = [name for name in sorted(found, key=snapshots.rank) if self._sent.get(name) != found[name].signature]
-            write_json(self._home / SENT, self._sent | dict.fromkeys(new))  # if this is its last moment
+            write_json(self._home / SENT, self._sent | dict.fromkeys(new))  # in case it is killed now
             for seal in [name for name in new if snapshots.is_seal(name) and name in self._sent]:
                 self._compare(seal, found)
             for name in [name for name in new if self._sent.get(name) != found[name].signature]:
@@ -176,10 +179,10 @@ class Mirror:
         """Stops the thread, and sends what is left.
 
         Args:
-            last_word: whether a failure is an error; otherwise, as after another error, it is logged.
+            last_word: whether to raise a failure; otherwise, as after another error, it is only logged.
 
         Raises:
-            UserError: it can't be sent, or another training has taken the workdir over.
+            UserError: the rest can't be sent, or another training has taken the workdir over.
         """
         self._stop.set()
         self._thread.join()
@@ -200,9 +203,9 @@ class Mirror:
             except objects.errors() as error:
                 if wait is None:
                     raise UserError(
-                        f"{self._address}: what this training has done last could not be sent "
-                        f"({objects.said(error)}): it is kept here, and the same command, given again on this machine, "
-                        "sends it or goes on"
+                        f"{self._address}: the last changes of this training could not be sent "
+                        f"({objects.said(error)}): they are kept on this machine, and the same command, run again "
+                        "here, sends them or goes on"
                     ) from error
                 threading.Event().wait(wait)
 
@@ -214,8 +217,8 @@ class Mirror:
             except objects.errors() as error:
                 if not told:
                     _warn(
-                        f"{self._address} cannot be reached ({objects.said(error)}): training goes on, and what is new "
-                        "is sent when it can be"
+                        f"{self._address} cannot be reached ({objects.said(error)}): training goes on, and changes "
+                        "are sent as soon as it can be reached"
                     )
                 wait, told = min(2 * wait, LONGEST), True
             except BaseException as error:  # raised by `end`, in the training's thread
@@ -223,13 +226,13 @@ class Mirror:
                 return
             else:
                 if told:
-                    _warn(f"{self._address} is reached again")
+                    _warn(f"{self._address} can be reached again")
                 wait, told = EVERY, False
 
     def _compare(self, seal, found):
-        """Notes that a checkpoint was sent, if the store has its seal; otherwise removes the one there, which is old.
+        """Records that a checkpoint was sent if the store has the same seal; otherwise removes the store's old seal.
 
-        The first is so where the process was killed after it sent the checkpoint, and before it could note that.
+        The former happens if the process was killed after it sent the checkpoint, and before it could record that.
         """
         with contextlib.suppress(FileNotFoundError):
             if self._store.cat_file(f"{self._root}/{seal}") == found[seal].path.read_bytes():
@@ -244,7 +247,7 @@ class Mirror:
         del self._sent[name]
 
     def _set_aside(self, known):
-        """Clears the place of the copy; what was never sent is kept under another name."""
+        """Makes way for a new copy: removes the old one, or renames it if some of it was never sent."""
         if not self._copy.is_dir():
             return
         if snapshots.signatures(self._copy) == known:
@@ -253,17 +256,17 @@ class Mirror:
         aside = self._home / f"unsent-{secrets.token_hex(4)}"
         self._copy.rename(aside)
         _warn(
-            f"{self._address} was changed by another training since this machine's: its own last steps, which were not "
-            f"sent, are kept in {aside}"
+            f"{self._address} was changed by another training since this machine last trained there: the last steps of "
+            f"this machine, which were not sent, are kept in {aside}"
         )
 
     def _fetch(self, there):
         """Copies the workdir from the store."""
         unsealed = snapshots.unsealed(there)
-        if unsealed and self._held.number == 1:  # nobody has trained there so
+        if unsealed and self._held.number == 1:  # no training has locked it before
             raise UserError(
-                f"{self._address}: {min(unsealed)} has no {snapshots.SEAL}: not written by this version of jaxrec, or "
-                "cut: copy the workdir to a disk, and train there"
+                f"{self._address}: {min(unsealed)} has no {snapshots.SEAL}: it is incomplete, or not written by this "
+                "version of jaxrec: copy the workdir to a disk, and train there"
             )
         made = self._home / "fetching"
         shutil.rmtree(made, ignore_errors=True)
@@ -286,7 +289,7 @@ def _sent(file: Path) -> dict:
 
 
 def _owner(home: Path) -> str:
-    """Returns what names the copies in a folder of this machine."""
+    """Returns what identifies the copies in a folder of this machine."""
     file = home / OWNER
     if not file.exists():
         file.write_text(secrets.token_hex(8))

@@ -22,14 +22,14 @@ log = logging.getLogger("jaxrec")
 def restore_params(
     path: Path | str, model: Model, checkpoint: str | int | None, sharding: Any, together: bool = False
 ) -> tuple[Any, int]:
-    """The params of a workdir's checkpoint with a sharding, or on the host where it is None; and its step.
+    """Returns the params of a workdir's checkpoint, and its step.
 
     Args:
         path: the workdir, or its address in an object store.
-        model: of the training.
-        checkpoint: "best", "latest" or a step; None: the best.
-        sharding: of the params.
-        together: whether all processes of the job ask for it, of which the first alone reads, and sends to the others.
+        model: the model of the training.
+        checkpoint: "best", "latest" or a step; None for the best.
+        sharding: where to put the params; None for the host.
+        together: whether all processes of the job call this. Then only the first one reads, and sends to the others.
     """
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     if not (together and processes.several()):
@@ -53,5 +53,5 @@ def _restored(path, shapes, checkpoint, sharding):
             arguments.checkpoint_name(checkpoint), lambda step: checkpoints.restore_params(step, wanted)
         )
     for error in damaged.values():
-        log.warning("%s", printable(f"{error}: checkpoint {step} is taken in its place"))
+        log.warning("%s", printable(f"{error}: checkpoint {step} is used instead"))
     return params, step

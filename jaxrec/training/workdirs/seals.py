@@ -1,4 +1,4 @@
-"""The checksums of a folder's files, stored in the folder."""
+"""The seal of a checkpoint: the checksums of its folder's files, stored in the folder."""
 
 from collections.abc import Callable
 from pathlib import Path

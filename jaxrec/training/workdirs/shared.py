@@ -1,4 +1,4 @@
-"""A workdir that belongs to the first process of a job, as all of its processes read it."""
+"""Lets all processes of a job read a workdir that belongs to the first one."""
 
 import contextlib
 import tempfile
@@ -13,14 +13,14 @@ from jaxrec.training.workdirs.fetching import here
 
 @contextlib.contextmanager
 def workdir_of_first(path: Path | str, checkpoint: str | int = "best") -> Iterator[Path | str]:
-    """A folder in which each process finds what the first one's workdir says of its training; all must ask for it.
+    """Yields, on each process, a folder that describes the training of the first process's workdir.
 
-    On the first process, or the only one, that is the workdir itself; on the others a copy, for as long as the context
-    lasts. It has no checkpoints: `restore_params` sends them. Of an address in an object store the first one fetches
-    what the checkpoint needs.
+    All processes must enter this context. On the first process, or the only one, the folder is the workdir itself; on
+    the others it is a copy, for as long as the context lasts. The copy has no checkpoints: `restore_params` sends them.
+    If the path is an address in an object store, the first process fetches what the checkpoint needs.
 
     Raises:
-        UserError: on all processes, where there is no workdir; or they are of different versions.
+        UserError: on all processes, if there is no workdir, or if they run different versions.
     """
     if not processes.several():
         yield path

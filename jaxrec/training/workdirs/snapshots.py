@@ -1,4 +1,4 @@
-"""What of a workdir, or of a folder of several, is sent to an object store, and in which order."""
+"""Which files of a workdir, or of a folder of several, are sent to an object store, and in which order."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from jaxrec.system.files import MARK
 from jaxrec.training.workdirs import lease, seals, workdir
 
 CHECKPOINTS, SEAL = "checkpoints", seals.NAME
-#: written before the checkpoints that need them, in this order: a file's checksum is in the one after it, or there are
-#: more rows than a checkpoint knows, which are cut off
+#: files that are sent before the checkpoints that need them, in this order: the config holds the checksums of those
+#: before it, and rows of metrics that a checkpoint doesn't know yet are cut off
 BEFORE = (workdir.CATALOGUE, workdir.USERS, workdir.CONFIG, "metrics.jsonl")
 NEEDED, CHECKPOINT, RESULT = range(3)  # kinds of files, in the order of sending
 
@@ -21,11 +21,11 @@ class Sent(NamedTuple):
     """A file of a snapshot."""
 
     path: Path
-    signature: list[int]  #: of the file it was taken of: its size, and when it was written, in nanoseconds
+    signature: list[int]  #: the size of the original file, and when it was written, in nanoseconds
 
 
 def rank(name: str) -> tuple:
-    """Returns the place of a file in the order of sending: its kind first, and a seal after what it vouches for."""
+    """Returns the sort key for the order of sending: by kind first, and a seal after the files that it vouches for."""
     path = PurePosixPath(name)
     if step := step_of(name):
         folder, _, number = step.rpartition("/")
@@ -49,12 +49,12 @@ def step_of(name: str) -> str | None:
 
 
 def is_seal(name: str) -> bool:
-    """Whether a file says that the checkpoint it lies in is complete."""
+    """Whether a file is a seal, which says that its checkpoint is complete."""
     return name == f"{step_of(name)}/{SEAL}"
 
 
 def is_sealed_by(name: str, seal: str) -> bool:
-    """Whether a file's checksum is in this seal: it lies in a subfolder of the same checkpoint."""
+    """Whether a file's checksum is in this seal: whether it is in a subfolder of the same checkpoint."""
     return step_of(name) == step_of(seal) and _is_inner(name)
 
 
@@ -70,7 +70,7 @@ def unsealed(names: Iterable[str]) -> set[str]:
 
 
 def sendable(names: Iterable[str]) -> list[str]:
-    """Returns the names of files that are sent, or are there because they were."""
+    """Returns the names of the files that are sent, without those of locks and of unfinished writes."""
     return [name for name in names if _is_sent(PurePosixPath(name).parts)]
 
 
@@ -97,10 +97,10 @@ def signatures(folder: Path) -> dict[str, list[int]]:
 
 @contextlib.contextmanager
 def taken(folder: Path, place: Path) -> Iterator[dict[str, Sent]]:
-    """Yields {name: Sent} of a snapshot: a state that the folder was in, or might have been killed in.
+    """Yields {name: Sent} of a snapshot: a state that the folder was in, or that a killed training might have left.
 
-    The results are taken first, as they tell of checkpoints that must not be older; then the checkpoints; then what
-    these need.
+    Results are taken first, since the snapshot must not have older checkpoints than those that results describe; then
+    the checkpoints; then the files that these need.
 
     Args:
         folder: a workdir, or a folder of several.
@@ -110,7 +110,7 @@ def taken(folder: Path, place: Path) -> Iterator[dict[str, Sent]]:
         while True:
             shutil.rmtree(place, ignore_errors=True)
             found: dict[str, Sent] = {}
-            with contextlib.suppress(FileNotFoundError):  # removed by the training meanwhile: once more
+            with contextlib.suppress(FileNotFoundError):  # the training removed a file meanwhile: start again
                 for kind in (RESULT, CHECKPOINT, NEEDED):
                     names = [name for name in _walk(folder) if rank(name)[0] == kind]
                     found |= {name: _take(folder, place, name) for name in names}

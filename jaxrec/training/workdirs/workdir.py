@@ -22,13 +22,13 @@ from jaxrec.system.files import local, read_checked, replacing, sweep, write_che
 from jaxrec.training.workdirs.checkpoint import Checkpoints
 
 CONFIG, CATALOGUE, DONE, LOCK = "config.json", "catalogue.parquet", "done.json", ".lock"
-TYPES = "types"  #: of what is stored of the data: the names of the types of events, by their numbers from 1
-COLUMNS = "user_columns"  #: likewise, as of `user_columns.stored`
-USERS = "users.parquet"  #: of a model with vectors of users
-#: keys that may differ when a training goes on: the data are known by their fingerprint; how the steps are fed, called
-#: and saved changes no result; how many rows are taken at once changes rounding alone; a bonus changes answers alone
+TYPES = "types"  #: key of `Stored.data`: the names of the types of events, by their numbers from 1
+COLUMNS = "user_columns"  #: key of `Stored.data`: what `user_columns.stored` returned
+USERS = "users.parquet"  #: of a model with vectors for users
+#: keys that may differ when a training is resumed: the data are identified by their fingerprint; how steps are fed,
+#: called and saved changes no result; the rows per microbatch only change rounding; a bonus only changes answers
 FREE = {"dataset", "patience", "cold_bonus", "microbatch_rows", "feed", "steps_per_call", "launcher", "save_every"}
-FREE |= {"mesh.data", "mesh.item", "mesh.dense"}  # where the rows lie
+FREE |= {"mesh.data", "mesh.item", "mesh.dense"}  # where rows and params are placed
 log = logging.getLogger("jaxrec")
 
 
@@ -37,7 +37,7 @@ class Stored(NamedTuple):
 
     config: configs.Config
     data: dict  #: fingerprint and counts
-    files: dict  #: {name: checksum} of the files beside it; of those alone that were written since these are kept
+    files: dict  #: {name: checksum} of the other files; early versions stored none
 
 
 class Place:
@@ -78,7 +78,7 @@ def locked(path: Path) -> Iterator[Place]:
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError:
-        raise UserError(f"{path}: a name that is no Unicode text: name another --workdir") from None
+        raise UserError(f"{path}: the name is not valid Unicode: name another --workdir") from None
     path = local(path, "a workdir")
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def claim(
     last: int | None = None,
     asked: Interactions | None = None,
 ) -> None:
-    """Stores config and data in a new workdir; checks that they are the same if it has a checkpoint.
+    """Stores config and data in a new workdir; if it has a checkpoint, checks that they are the same.
 
     Args:
         path: Path, locked.
@@ -185,7 +185,7 @@ def _written(file, save, known):
 
 
 def read(path: Path) -> Stored:
-    """The Stored config and data of a workdir.
+    """Reads the Stored config and data of a workdir.
 
     Raises:
         UserError: it is not a workdir, or its config is damaged.
@@ -229,7 +229,7 @@ def is_done(path: Path) -> bool:
 
 
 def catalogue(path: Path, stored: Stored) -> Catalogue:
-    """The Catalogue of a workdir.
+    """Loads the Catalogue of a workdir.
 
     Raises:
         UserError: it is missing or damaged.
@@ -238,7 +238,7 @@ def catalogue(path: Path, stored: Stored) -> Catalogue:
 
 
 def users(path: Path, stored: Stored) -> Users | None:
-    """The Users of a workdir whose model has user embeddings; None if an earlier version didn't store them.
+    """Loads the Users of a workdir whose model has user embeddings; None if an earlier version didn't store them.
 
     Raises:
         UserError: they are missing or damaged.
@@ -259,7 +259,7 @@ def _loaded(file, stored, load):
 
 
 def check_data(path: Path, stored: Stored, interactions: Interactions) -> None:
-    """Checks that these are the data of the training.
+    """Checks that `interactions` are the data of the training.
 
     Raises:
         UserError: they are not.
@@ -282,8 +282,8 @@ def check_columns(path: Path, stored: Stored, asked: Interactions) -> None:
     """
     if stored.data.get(COLUMNS) != user_columns.stored(asked):
         raise UserError(
-            f"{path} was shown {stored.config.user_features} of users, and the table of users is not what it was: put "
-            "that of the training back"
+            f"{path} was trained with {stored.config.user_features} of users, and the table of users is not what it "
+            "was: put back the one of the training"
         )
 
 
@@ -318,13 +318,13 @@ def _checksum(file):
 def _differences(before, after, epochs_free):
     before, after = configs.flatten(before), configs.flatten(after)
     free = FREE | ({"epochs"} if epochs_free else set())
-    none = "(none)"  # a model's or a loss's keys are its own
+    none = "(none)"  # models and losses have keys of their own
     pairs = {key: (before.get(key, none), after.get(key, none)) for key in {**before, **after} if key not in free}
     return [f"  config.{key}: {old!r} -> {new!r}" for key, (old, new) in pairs.items() if old != new]
 
 
 def _other_features(path, stored, config, catalogue):
-    """Which of the columns that `config.features` and `topic` name are not what they were."""
+    """A line for each of `config.features` and `config.topic` whose columns have changed."""
     found, other = [], "of the table of items is not what it was"
     if config.features and stored.config.features == config.features:
         kept = _loaded(path / CATALOGUE, stored, Catalogue.load)

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back, the best and the latest are kept, nothing else is."""
+"""Checkpoints: what is saved is restored, and only the best and the latest are kept."""
 
 import contextlib
 import logging
@@ -65,7 +65,7 @@ def test_a_state_comes_back_on_another_number_of_devices(tmp_path):
 
 
 def test_what_all_devices_hold_is_saved_without_a_program(tmp_path, caplog):
-    """Orbax would write a slice of each device's copy, and compile one program a slice and shape."""
+    """Orbax would write a slice of each device's copy, and compile a program for each slice and shape."""
     devices = replicated(jax.devices()[:8])
     wide = state(7)._replace(params={"items": jnp.arange(32.0).reshape(16, 2)})
     held = jax.device_put(wide, devices)
@@ -151,7 +151,7 @@ def test_a_state_of_another_form_is_refused_and_its_params_are_read(tmp_path, op
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A workdir of the checkpoints 5, the best, and 7."""
+    """A workdir with the checkpoints 5, which is the best, and 7."""
     path = tmp_path_factory.mktemp("saved")
     checkpoints = Checkpoints(path)
     checkpoints.save(5, state(5), {"step": 5}, 0.3, "rows")
@@ -166,7 +166,7 @@ def copy(saved, tmp_path):
 
 
 def restored(checkpoints, name="latest"):
-    """(step, the steps before it that are damaged) of the State that is taken."""
+    """(step of the State that is taken, the damaged steps that were tried before)."""
     wanted = abstract(state(0), replicated(jax.devices()[:1]))
     (got, loop), step, damaged = checkpoints.take(name, lambda step: checkpoints.restore(step, wanted))
     jax.tree.map(np.testing.assert_array_equal, got, state(step))
@@ -221,7 +221,7 @@ def test_a_training_sets_a_damaged_checkpoint_aside(copy, caplog):
 
 
 def test_arrays_that_are_not_what_was_saved_are_known_without_their_files(copy):
-    """As where memory was at fault while they were written."""
+    """For example if memory was faulty while they were written."""
     checkpoints = Checkpoints(copy, read_only=True)
     checkpoints._known[7][1]["arrays"]["params/items"][-1] = "another"
     with pytest.raises(Damaged, match=r"checkpoints/7: a damaged checkpoint \(params/items is not what was saved\)"):

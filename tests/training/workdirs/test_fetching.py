@@ -1,4 +1,4 @@
-"""Laws of jaxrec.training.workdirs.fetching: of a workdir in a store just what is asked for is copied, once."""
+"""Laws of jaxrec.training.workdirs.fetching: only what is asked for is copied from a store, and only once."""
 
 import pytest
 import workdirs
@@ -22,7 +22,7 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def run(store, written):
-    """A workdir on the disk and in the store."""
+    """The same workdir on the disk and in the store."""
     store.put(str(written), "/bucket/run", recursive=True)
     return written
 
@@ -65,7 +65,7 @@ def test_a_checkpoint_without_its_seal_is_not_there(run, store):
 
 
 def test_a_checkpoint_that_is_replaced_while_it_is_copied(run, store, monkeypatch):
-    """The listing is taken again."""
+    """The workdir is listed again."""
 
     class Replacing(Cut):
         been = False

@@ -1,4 +1,4 @@
-"""Laws of jaxrec.training.workdirs.lease: of all who want a workdir in a store one has it, until it ends or is dead."""
+"""Laws of jaxrec.training.workdirs.lease: only one process has a workdir in a store, until it ends or is dead."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ def acquire(store, owner):
 
 
 def killed(held):
-    """Ends the renewals of a lock as kill does: nothing is written."""
+    """Ends the renewals of a lock as if the process were killed: nothing is written."""
     held._ended.set()
     held._thread.join()
 
@@ -99,7 +99,7 @@ def test_a_lock_is_renewed_until_it_is_released(store):
 
 
 def test_a_lock_that_is_there_is_not_written_over(store):
-    """By who has read that there is none, before there was."""
+    """Not even by a process that looked for a lock before it was created."""
 
     class Second(Cut):
         held = None
@@ -116,7 +116,7 @@ def test_a_lock_that_is_there_is_not_written_over(store):
 
 
 def test_a_number_that_comes_too_late_is_given_back(store):
-    """Who has read that 1 is the newest, and writes 2 when that was used and removed already, has nothing."""
+    """A process that read 1 as the newest number, and writes 2 after 2 was used and removed, doesn't get the lock."""
     first, _ = acquire(store, "a")
     first.release()
 
@@ -156,7 +156,7 @@ def test_an_answer_that_is_lost(store, written):
 
 
 def test_where_two_wrote_the_same_number_one_notices(store):
-    """As may be in a store without conditional writes."""
+    """As can happen in a store without conditional writes."""
     first, _ = acquire(store, "a")
     killed(first)
     lease._write(store, ROOT, 1, first._words | {"training": "another", "owner": "b"})
@@ -166,7 +166,7 @@ def test_where_two_wrote_the_same_number_one_notices(store):
 
 
 def test_a_renewal_that_comes_after_the_release_changes_nothing(store):
-    """As of the thread, which may have begun it before: the next training need not wait."""
+    """The thread may have begun it before the release. The next training need not wait."""
     held, _ = acquire(store, "a")
     held.release()
     words = lease._newest(store, ROOT)[1]

@@ -1,4 +1,4 @@
-"""Laws of mirror: what a store holds is at any moment a workdir, from which a training goes on."""
+"""Laws of mirror: at any moment, the store holds a workdir from which a training can be resumed."""
 
 import json
 import os
@@ -30,12 +30,12 @@ def quick(monkeypatch):
 
 
 def elsewhere(monkeypatch, tmp_path, name):
-    """From now on another machine's cache."""
+    """From now on uses the cache of another machine."""
     monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / name))
 
 
 def opened_as(monkeypatch, found):
-    """From now on this store is opened."""
+    """From now on opens this store."""
     monkeypatch.setattr(objects, "opened", lambda address: (found, f"/{address.partition('://')[2]}"))
 
 
@@ -49,7 +49,7 @@ def train(prepared, **options):
 
 
 def written(folder):
-    """The states of a folder that is written as a training writes its workdir: [folder]."""
+    """[folder]: the states of a folder that is written like the workdir of a training."""
     found, rows = [], []
     for step, kept in ((30, {30}), (60, {30, 60}), (90, {60, 90}), (120, {60, 120}), (150, {150})):
         state = folder / str(step)
@@ -68,7 +68,7 @@ def written(folder):
 
 @pytest.fixture
 def states(request, tmp_path):
-    """The workdir after each of its checkpoints: of a training where the test takes `prepare`."""
+    """The workdir after each of its checkpoints: that of a real training if the test uses `prepare`."""
     if "prepare" not in request.fixturenames:
         return written(tmp_path / "states")
     setup, validate = request.getfixturevalue("prepare")()
@@ -82,7 +82,7 @@ def states(request, tmp_path):
 
 @pytest.fixture
 def moments(store, states, monkeypatch):
-    """[{name: content}] of the store after every change in it, while those states are sent one after another."""
+    """[{name: content}] of the store after each change to it, while the states are sent one after another."""
     cut = Cut(store, states=[])
     with monkeypatch.context() as patch:
         patch.setattr(mirror, "EVERY", 1e9)
@@ -129,7 +129,7 @@ def test_at_any_moment_the_store_holds_a_workdir_with_whole_checkpoints(moments,
 
 
 def test_a_checkpoint_that_is_another_of_the_same_step_is_never_mixed_with_it(store, tmp_path, monkeypatch):
-    """As one that was set aside, and is made anew."""
+    """For example a checkpoint that was set aside and is made again."""
     cut, sent = Cut(store, states=[]), []
     opened_as(monkeypatch, cut)
     monkeypatch.setattr(mirror, "EVERY", 1e9)
@@ -175,7 +175,7 @@ def test_cut_at_any_change_a_training_goes_on_from_it_bit_for_bit(
 def test_a_machine_that_is_gone_is_replaced_by_another(prepare, uninterrupted, store, tmp_path, monkeypatch, left):
     opened_as(monkeypatch, cut := Cut(store, left))
     with pytest.raises(
-        UserError, match=r"memory://bucket/runs/a: (what this training has done last|cannot be reached)"
+        UserError, match=r"memory://bucket/runs/a: (the last changes of this training|cannot be reached)"
     ):
         train(prepare(), on_checkpoint=lambda *_: threading.Event().wait(0.1))
     assert cut.left == 0
@@ -193,7 +193,7 @@ def test_a_machine_that_is_gone_is_replaced_by_another(prepare, uninterrupted, s
 def test_what_could_not_be_sent_is_kept_and_sent_by_the_next(prepare, uninterrupted, store, tmp_path, monkeypatch):
     """On the same machine no step is taken twice."""
     opened_as(monkeypatch, Cut(store, 3))
-    with pytest.raises(UserError, match="the same command, given again on this machine, sends it or goes on"):
+    with pytest.raises(UserError, match="the same command, run again here, sends them or goes on"):
         train(prepare())
     opened_as(monkeypatch, store)
     monkeypatch.setattr(fit.Feed, "__call__", lambda *_: pytest.fail("trained again"))
@@ -214,7 +214,7 @@ def test_a_training_goes_on_while_the_store_is_away(prepare, uninterrupted, stor
 
     path = train(prepare(), on_checkpoint=away)
     assert "cannot be reached (the line is dead): training goes on" in caplog.text
-    assert "is reached again" in caplog.text
+    assert "can be reached again" in caplog.text
     assert_same(outcome(prepare(), path), uninterrupted)
     assert_same(outcome(prepare(), fetching.here(ADDRESS, "latest", whole=True)), uninterrupted)
 
@@ -288,7 +288,7 @@ def test_what_is_no_workdir_of_this_kind_is_refused(store):
         pass
     assert store.exists("/bucket/runs/a/checkpoints/7/params/x")
     for address in ("hf://me/run", "https://host/run"):
-        with pytest.raises(UserError, match="no workdir can be written there"), mirror.locked(address):
+        with pytest.raises(UserError, match="workdirs can't be written there"), mirror.locked(address):
             pass
 
 
@@ -306,7 +306,7 @@ def write(folder, step):
 
 
 def test_who_was_replaced_seals_no_checkpoint(store, tmp_path, monkeypatch):
-    """Though it has not renewed its lock since, and so does not know it yet."""
+    """Even if it has not renewed its lock since, so that it does not know yet."""
     monkeypatch.setattr(lease, "RENEW", 1e9)
     monkeypatch.setattr(mirror, "EVERY", 1e9)
     with pytest.raises(UserError, match="was taken over by another training"), mirror.locked(ADDRESS) as first:
@@ -318,7 +318,7 @@ def test_who_was_replaced_seals_no_checkpoint(store, tmp_path, monkeypatch):
 
 
 def test_what_was_sent_in_the_last_moment_is_known_to_be_ours(store, monkeypatch):
-    """Of a training that is killed before it could note that: what replaces it replaces it in the store."""
+    """The training is killed before it could record this; what replaces the checkpoint also does so in the store."""
     made, note, begin = [], mirror.write_json, mirror.Mirror.begin
     monkeypatch.setattr(mirror, "EVERY", 1e9)
     monkeypatch.setattr(mirror.Mirror, "begin", lambda self, same: begin(self, made.append(self)))

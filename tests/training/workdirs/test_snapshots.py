@@ -1,4 +1,4 @@
-"""Laws of jaxrec.training.workdirs.snapshots: what is sent of a workdir, and in which order."""
+"""Laws of jaxrec.training.workdirs.snapshots: which files of a workdir are sent, and in which order."""
 
 import os
 import random
@@ -90,7 +90,7 @@ def test_what_vanishes_meanwhile_is_not_half_there(tmp_path, monkeypatch, gone):
 def test_while_it_trains_on_the_metrics_are_no_older_than_the_checkpoints_nor_these_than_the_results(
     tmp_path, monkeypatch
 ):
-    """A checkpoint that knows of more rows than there are can't be resumed."""
+    """A checkpoint that has recorded more rows than there are can't be resumed."""
     write(tmp_path / "run", NAMES)
     take, taken = snapshots._take, []
 

@@ -1,4 +1,4 @@
-"""A workdir: its files are what was written, or known not to be; it is held by one process, and leads nowhere else."""
+"""A workdir: damaged files are detected; one process holds it; and it follows no links to other places."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Small trainings in tests: run, killed, and what must not differ between two of them."""
+"""Small trainings for tests: how they are run and killed, and what must not differ between two of them."""
 
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ BASE = {
 
 
 class Killed(BaseException):
-    """Ends a run as kill does: nothing that the loop would catch."""
+    """Ends a run as a kill would: the loop doesn't catch it."""
 
 
 def run(prepared, path):
@@ -33,7 +33,7 @@ def run(prepared, path):
 
 
 def outcome(prepared, path):
-    """What must not differ: the state at the latest checkpoint, the loop's, the rows of metrics but their seconds."""
+    """What must not differ: the State and the loop's state at the latest checkpoint, and the rows without seconds."""
     checkpoints = checkpoint.Checkpoints(path, read_only=True)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     state, loop = checkpoints.restore(checkpoints.latest(), leaves.abstract(setups.initial(prepared[0]), sharding))
@@ -51,7 +51,7 @@ def assert_same(a, b):
 
 
 def killed_at(nth, function):
-    """`function`, killed before its nth call."""
+    """Wraps `function` to raise Killed before its nth call."""
     calls = []
 
     def wrapped(*args, **kwargs):

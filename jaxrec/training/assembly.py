@@ -1,4 +1,4 @@
-"""Builds a training from its configuration: the split, the Setup, the first state, calls of the compiled program."""
+"""Builds a training from its configuration (the split, the Setup, the first State), and calls the compiled program."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,11 +18,11 @@ from jaxrec.training.workdirs import leaves
 
 
 def split_of(config: Config, interactions: Interactions | None = None) -> splits.Split:
-    """The split that a configuration asks for.
+    """Returns the split that a configuration asks for.
 
     Args:
         config: Config.
-        interactions: the data to split; by default those that `config.dataset` names.
+        interactions: the data to split; by default the data that `config.dataset` names.
     """
     found = sources.load(config.dataset) if interactions is None else interactions
     found = event_types.asking(found, config.target_types)
@@ -32,7 +32,7 @@ def split_of(config: Config, interactions: Interactions | None = None) -> splits
 
 
 def assemble(config: Config, split: splits.Split | None = None, devices: Sequence | None = None) -> Setup:
-    """The Setup of a configuration.
+    """Returns the Setup of a configuration.
 
     Args:
         config: Config.
@@ -43,7 +43,7 @@ def assemble(config: Config, split: splits.Split | None = None, devices: Sequenc
 
 
 def first_state(setup: Setup) -> Any:
-    """The State before the first step, on the devices of the setup; no device holds a whole split table."""
+    """Returns the State before the first step, on the devices of the setup; no device holds a split table whole."""
     if setup.config.init_from:
         with jax.default_device(placement.host()):
             fresh = jax.device_get(jax.jit(setup.whole)(jax.random.key(setup.config.seed)))
@@ -57,12 +57,12 @@ def first_state(setup: Setup) -> Any:
 
 
 def to_save(setup: Setup, state: Any) -> Any:
-    """A State as checkpoints hold it, whatever the devices: whole and without padding; what is split, on the host."""
+    """Returns a State as checkpoints store it: whole, without padding, on any devices; split arrays are on the host."""
     return shards.whole(state, saved_form(setup))
 
 
 def saved_shapes(setup: Setup) -> Any:
-    """What to restore a checkpoint into: a State as of `to_save`."""
+    """Returns the State of shapes that a checkpoint is restored into, in the form that `to_save` returns."""
 
     def leaf(placed, form):
         kept = placed.sharding.is_fully_replicated and not processes.several()
@@ -72,12 +72,12 @@ def saved_shapes(setup: Setup) -> Any:
 
 
 def saved_form(setup: Setup) -> Any:
-    """The shapes of a State as of `to_save`."""
+    """Returns the shapes of the State that `to_save` returns."""
     return jax.eval_shape(setup.whole, jax.random.key(setup.config.seed))
 
 
 def saved(setup: Setup, state: Any) -> Any:
-    """A State from a checkpoint, on the devices: the inverse of `to_save`."""
+    """Puts a State from a checkpoint on the devices: the inverse of `to_save`."""
     return jax.tree.map(lambda x, like: shards.padded(x, like.shape, like.sharding), state, shapes(setup))
 
 

@@ -1,4 +1,4 @@
-"""What `auto` stands for in a configuration: a few rules by which a key follows from the log, each with its reason."""
+"""Resolves `auto` in a configuration: a few rules that derive the value of a key from the log, each with its reason."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
@@ -17,15 +17,16 @@ from jaxrec.system.errors import UserError
 from jaxrec.training.counting import Counted, count
 
 LENGTHS = 16, 64  # the shortest and the longest that histories are cut to
-STEPS = 80  # an epoch has about as many; four times as many of a cloze, which asks for a fifth of the slots
+STEPS = 80  # about as many per epoch; four times as many with a cloze, which predicts only a fifth of the slots
 BATCHES = 32, 512  # the smallest and the largest
-WIDTHS = ((0, 64), (150_000, 128), (500_000, 256))  # (from so many training events on, the width)
-CLOZE_WIDTH = 128  # the largest of a cloze
+WIDTHS = ((0, 64), (150_000, 128), (500_000, 256))  # (smallest number of training events, width)
+CLOZE_WIDTH = 128  # the largest width with a cloze
 SOFTMAX_ITEMS = 100_000  # the largest catalogue that is scored whole for every target
 WHOLE, SAMPLED = "softmax", "sampled-softmax"
-SMOOTHED = {"label_smoothing": 0.1}  # the other keys of a softmax that a rule chose
+SMOOTHED = {"label_smoothing": 0.1}  # keys to set along with a full softmax that a rule chose
 DRAWN = {"negatives": 2_048, "share": "batch", "logq": 1.0}
-#: those of a sampled one, by its sampling; by default the batch's other targets, and items by the root of their counts
+#: keys to set along with a sampled softmax, by its sampling; the default, mixed, takes the batch's other targets, and
+#: draws items in proportion to the square root of their counts
 SAMPLINGS = {
     "mixed": DRAWN | {"alpha": 0.5},
     "popularity": DRAWN | {"alpha": 0.5},
@@ -33,11 +34,11 @@ SAMPLINGS = {
     "in-batch": DRAWN | {"negatives": 0},
     "uniform-unseen": {"negatives": 256},
 }
-SPARSE = 8  # mean events of an item below which the largest width and few epochs are best, if these have their steps
-LONG = 20  # mean events of a history from which a target is not compared to what its user has
-AT_ONCE = 0.02  # share of last items from which repeating the one before is a good answer
-FIRST = ("gated", "pre")  # norms that come first in a block, which bear a higher rate
-NUMBERS = ("length", "model.dim")  # that rules take from other keys
+SPARSE = 8  # mean events per item below which the largest width and few epochs are best, given enough steps per epoch
+LONG = 20  # mean events per history from which a target is not compared to its user's other items
+AT_ONCE = 0.02  # if this share of last items equals the item just before, repeating an item is a good answer
+FIRST = ("gated", "pre")  # norms at the start of a block, which allow a higher learning rate
+NUMBERS = ("length", "model.dim")  # keys whose values other keys' rules use
 NEEDED = ("split", *NUMBERS)
 
 
@@ -48,7 +49,7 @@ class Found(NamedTuple):
     why: str
 
 
-Rule = Callable[[Counted, Mapping[str, Any]], Found]  #: of the counts, and of all keys that are resolved so far
+Rule = Callable[[Counted, Mapping[str, Any]], Found]  #: (the counts, all keys resolved so far) -> Found
 
 
 def _split(counted, _):
@@ -64,7 +65,7 @@ def _split(counted, _):
 
 
 def _of_model(key: str, otherwise: Callable[[ModelEntry], Any]) -> Rule:
-    """What the model's entry names, or else has."""
+    """A rule that takes what the model's entry suggests for a key, or else `otherwise(entry)`."""
     return lambda counted, _: Found(counted.suits(key, otherwise(counted.model)), f"suits {counted.model.name}")
 
 
@@ -76,8 +77,8 @@ def _seen(counted, _):
 
 def _embedding(counted, chosen):
     if chosen.get("seen") == "keep" and counted.at_once < AT_ONCE:
-        share = f"items come again, but only {counted.at_once:.1%} of them at once"
-        why = f"{share}; without this map a model recommends the item just read"
+        share = f"items come again, but only {counted.at_once:.1%} of them immediately"
+        why = f"{share}; without the projection a model recommends the item just read"
         return Found(counted.suits("model.embedding", "projected"), why)
     return Found(counted.suits("model.embedding", "shared"), f"suits {counted.model.name}")
 
@@ -158,7 +159,7 @@ def _loss(counted, chosen):
 
 
 def _also(name, counted, chosen):
-    """The other keys of a loss that a rule chose, as far as they are not given."""
+    """The keys to set along with a loss that a rule chose, except those that are given."""
     keys: dict[str, Any] = dict(SMOOTHED)
     if name == SAMPLED:
         shared = chosen.get("loss.share", "batch") == "batch"
@@ -170,13 +171,13 @@ def _also(name, counted, chosen):
 
 
 def _leaves_out(chosen):
-    """Whether a softmax can leave out what ranking leaves out, and ranking does."""
+    """Whether ranking leaves out the items of the history, and a softmax can do the same."""
     can = not chosen.get("loss.fused") and chosen.get("feed") != "host"
     return can and chosen.get("seen", "exclude") == "exclude" and ranks_new(chosen["split"])
 
 
 def ranks_new(split: str) -> bool:
-    """Whether the answers to a split's questions are ranked without what the history has, unless a person keeps it."""
+    """Whether the items of the history are left out when a split's questions are answered, unless `seen` keeps them."""
     return registry.find("protocol", registry.find("split", split).protocol).filtered
 
 
@@ -207,7 +208,7 @@ def _epochs(counted, chosen):
 
 
 def _block(key: str, value: Any) -> Rule:
-    """What of a transformer's block gained most where it was measured."""
+    """A rule for a key of transformer blocks: the value that gained most where it was measured."""
     return lambda counted, _: Found(counted.suits(key, value), "the best where it was measured (docs/recipes.md)")
 
 
@@ -230,7 +231,7 @@ def _patience(*_):
     return Found(10, "this many evaluations without improvement end the training")
 
 
-#: by the key, in the order in which they are resolved
+#: rules by key, in the order in which they are resolved
 RULES: dict[str, Rule] = {
     "split": _split,
     "seen": _seen,
@@ -261,9 +262,9 @@ RULES: dict[str, Rule] = {
 
 
 def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict, list[str]]:
-    """The nested values of a configuration with every `auto` in its place, and the reason for each, in words.
+    """Resolves every `auto` of a configuration: returns the nested values, and the reasons in words.
 
-    A value that is given stays, and those that depend on it follow it.
+    Given values stay, and the values that depend on them follow them.
 
     >>> from jaxrec.config import recipes
     >>> from jaxrec.data import sources
@@ -273,7 +274,7 @@ def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict
     (32, 24, ['length=24: 0% of the histories are longer'])
 
     Raises:
-        UserError: no rule says what a key's `auto` is.
+        UserError: a key is `auto`, and no rule resolves it.
     """
     chosen = flatten(dict(values))
     asked = [key for key, value in chosen.items() if value == AUTO]
@@ -301,12 +302,15 @@ def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict
 
 
 def of_events(interactions: Interactions) -> str:
-    """What of a log's events a model can be shown, as `config.context` names it: its times, weights and so on."""
+    """Returns what a model can be shown of a log's events, such as times and weights, as a `config.context`."""
     return ",".join(context.known(context.of_log(interactions)))
 
 
 def _says_nothing(key, own, model):
-    """Whether a key is for other models, or one whose default is as good as any: as of your own model."""
+    """Whether `auto` of a model's key means its default: the model lacks the key, or no rule or entry mentions it.
+
+    The latter holds for the keys of your own model.
+    """
     told = key in model.suits or (key in RULES and model.suits)
     return key not in own or (not told and own[key] is not MISSING)
 
@@ -315,10 +319,10 @@ def _check(asked, chosen, model):
     for key in asked:
         if key not in RULES and model.suits.get(key, AUTO) == AUTO:
             can = ", ".join(dict.fromkeys([*RULES, *model.suits]))
-            raise UserError(f"config.{key} is auto, and nothing says what that is: set a value; auto can be {can}")
+            raise UserError(f"config.{key} is auto, and no rule resolves it: set a value. These can be auto: {can}")
     for key in NEEDED:
         if key not in chosen:
-            raise UserError(f"config.{key} is missing, on which other keys' auto depends: set it, or auto")
+            raise UserError(f"config.{key} is missing, and other keys that are auto depend on it: set it, or set auto")
     for key in NUMBERS:
         value = chosen[key]
         if value != AUTO and not (type(value) is int and value > 0):

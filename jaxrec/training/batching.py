@@ -1,4 +1,4 @@
-"""Batches of a training: the rows that its histories lie in, what of the log lies beside, and how a step reads them."""
+"""Batches of a training: how histories are laid out in rows, what else a step takes from the log, how it reads both."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,14 +19,14 @@ from jaxrec.system.errors import UserError
 
 
 class Batches(NamedTuple):
-    """Which subsequences of the histories train, and how they lie in the rows of an epoch's steps."""
+    """Which subsequences of the histories are trained on, and how they are laid out in the rows of an epoch's steps."""
 
     subsequences: stream.Subsequences
     layout: Any  #: stream.PackingLayout, or session_parallel.Schedule
     order_of: np.ndarray | None  #: [P] as from stream.packing_layout; None if all epochs have the same order
     gather: Callable  #: (data, order, rows, with_targets) -> Stream; rows are counted from the first of the epoch
-    rows: int  #: rows per step, whatever the devices
-    most: int  #: targets of a row
+    rows: int  #: rows per step, whatever the number of devices
+    most: int  #: the largest number of targets in a row
 
     @property
     def epoch_steps(self) -> int:
@@ -34,7 +34,7 @@ class Batches(NamedTuple):
 
 
 def batches(config: Config, split: Split, objective: Any) -> Batches:
-    """The Batches of the users who train.
+    """Returns the Batches of the training histories.
 
     Raises:
         UserError: nothing is left to train on, or there are too many events or steps.
@@ -44,8 +44,8 @@ def batches(config: Config, split: Split, objective: Any) -> Batches:
         raise UserError(_nothing_to_train(config, split.interactions))
     if len(split.interactions.items) >= 2**31 and config.feed == "device":
         raise UserError(
-            f"{split.interactions.name}: 2^31 interactions or more do not lie on a device: set config.feed=host, which "
-            "sends their batches from the host, or train on a part of the users"
+            f"{split.interactions.name}: 2^31 interactions or more can't be held on a device: set config.feed=host, "
+            "which sends their batches from the host, or train on a part of the users"
         )
     if config.stream == "session-parallel":
         subsequences = session_parallel.oldest_first(subsequences, split.interactions)
@@ -64,7 +64,10 @@ def batches(config: Config, split: Split, objective: Any) -> Batches:
         found = Batches(subsequences, layout, order_of, stream.gather, rows, most)
     if config.epochs * found.epoch_steps >= 2**31:
         of_steps = f"{config.epochs:,}, of {found.epoch_steps:,} steps each"
-        raise UserError(f"config.epochs is {of_steps}: 2^31 or more: {(2**31 - 1) // found.epoch_steps:,} do")
+        raise UserError(
+            f"config.epochs is {of_steps}, which makes 2^31 steps or more: at most "
+            f"{(2**31 - 1) // found.epoch_steps:,} epochs fit"
+        )
     return found
 
 
@@ -82,7 +85,7 @@ def _nothing_to_train(config, interactions):
 
 
 def _trains(interactions, name, config):
-    """Whether a user has two events to train on by the split of this name."""
+    """Whether any user has two events to train on with the split of this name."""
     try:
         found = splits.split(interactions, name, config.test_quantile, config.valid_fraction)
     except UserError:
@@ -91,7 +94,7 @@ def _trains(interactions, name, config):
 
 
 def data_of(config: Config, split: Split, batches: Batches) -> stream.Data:
-    """All that a step reads, on the host.
+    """Returns all the data that steps read, on the host.
 
     Raises:
         UserError: the log lacks what the configuration names.
@@ -108,10 +111,11 @@ def data_of(config: Config, split: Split, batches: Batches) -> stream.Data:
 
 
 def reader(config: Config, objective: Any, batches: Batches, padded_rows: int) -> Callable:
-    """(data, index, share) -> the Stream of a device's share of rows in a step's batch, as its program reads it.
+    """Returns (data, index, share) -> Stream, by which a program reads a device's share of the rows of a step.
 
-    With feed=device, `data` is (Data, Order), `index` the step in the epoch and `share` which rows of `padded_rows`;
-    with feed=host, `data` are batches as `feed.Feed` sends them, and `index` the step among theirs.
+    With feed=device, `data` is (Data, Order), `index` is the step in the epoch, and `share` holds the numbers of the
+    device's rows, below `padded_rows`. With feed=host, `data` are batches as `feed.Feed` sends them, and `index` is the
+    step among these batches.
     """
     rows, gather = batches.rows, partial(batches.gather, with_targets=objective.stream_targets)
 
@@ -130,7 +134,7 @@ def reader(config: Config, objective: Any, batches: Batches, padded_rows: int) -
 
 
 def target_weights(interactions: Interactions, options: LossOptions) -> np.ndarray | None:
-    """The weight of each event's loss as a target, [N] float32, by LossOptions.weight; None: all are equal.
+    """Returns the weight of each event's loss as a target, [N] float32, by LossOptions.weight; None if all are equal.
 
     Raises:
         UserError: the log has no weights, one is negative, or all are 0.
@@ -145,12 +149,12 @@ def target_weights(interactions: Interactions, options: LossOptions) -> np.ndarr
     weights = np.asarray(interactions.weights)
     if (lowest := weights.min(initial=0)) < 0:
         raise UserError(
-            f"{interactions.name} has weights below 0 (one is {lowest:g}), by which no loss can count: leave these "
+            f"{interactions.name} has weights below 0 (one is {lowest:g}), which can't weight a loss: leave these "
             "events out (prepare.py --min-rating 0), or set config.loss.weight=none"
         )
     if not weights.any():
         raise UserError(
-            f"{interactions.name}: all weights are 0, by which nothing would train: name another column to prepare.py "
+            f"{interactions.name}: all weights are 0, so nothing would be trained: name another column to prepare.py "
             "with --weight COLUMN, or set config.loss.weight=none"
         )
     weights = np.minimum(weights, options.weight_clip) if options.weight_clip else weights

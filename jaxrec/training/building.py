@@ -1,4 +1,4 @@
-"""The model that a configuration asks for, over a catalogue; and the data that it names."""
+"""Builds the model that a configuration asks for, over a catalogue, and loads the data that it names."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,13 +21,14 @@ from jaxrec.system.errors import UserError
 def model_for(
     config: Config, catalogue: Catalogue, users: int, types: int = 0, columns: Sequence[user_columns.Column] = ()
 ) -> Model:
-    """The model of a configuration.
+    """Returns the model of a configuration.
 
     Args:
-        catalogue: its items; where they have features with their counts in training.
-        users: of the training; few models have vectors of them.
-        types: of the training's events.
-        columns: of its users, that the model is shown.
+        config: Config.
+        catalogue: the items; with their training counts if the configuration has features.
+        users: number of users of the training; few models have vectors for them.
+        types: number of types of the training's events.
+        columns: the columns of its users that the model is shown.
     """
     model = entry.build(config, len(catalogue.ids), users)
     model = with_baskets(model) if config.baskets else model
@@ -38,7 +39,7 @@ def model_for(
     if not config.features:
         return model
     if catalogue.counts is None:
-        raise UserError("config.features needs how often each item trained, which this catalogue does not say")
+        raise UserError("config.features needs the number of training events of each item, which this catalogue lacks")
     found = features.build(catalogue, features.parse(config.features))
     own = not config.features_only
     return with_features(
@@ -47,33 +48,34 @@ def model_for(
 
 
 def model_with(config: Config, model: Model, catalogue: Catalogue) -> Model:
-    """The model of a configuration over a larger catalogue, as `newcomers.joined` gives it: see `features.widened`.
+    """Returns a trained model over a larger catalogue, as `newcomers.joined` returns it: see `features.widened`.
 
     Raises:
         UserError: it was trained without features.
     """
     if not config.features:
         raise UserError(
-            "items: new ones are known by their features, and this training has none: train with config.features"
+            "items: new ones are described by their features, and this training has none: train with config.features"
         )
     found = features.build(catalogue, features.parse(config.features))
     return widened(model, found.values, found.vectors)
 
 
 def model_of(config: Config, split: Split) -> Model:
-    """The model of a configuration, over what a split trains on."""
+    """Returns the model of a configuration, for the data that a split trains on."""
     catalogue = split.interactions.catalogue
     counted = catalogue.counted(training_counts(split)) if config.features else catalogue
     return _over(config, counted, split.interactions, split.interactions)
 
 
 def model_later(config: Config, trained: Interactions, catalogue: Catalogue, split: Split) -> tuple[Model, Split]:
-    """The model of a training on some interactions that is asked in a later split, and the split as it is shown it.
+    """Returns the model of a training, to answer the questions of a later split, and that split as the model sees it.
 
     Args:
-        trained: of the training, with its users.
-        catalogue: of the training, with how often each item trained.
-        split: of the questions; its items are those of the training.
+        config: Config.
+        trained: the interactions of the training, with its users.
+        catalogue: the catalogue of the training, with the number of training events of each item.
+        split: the split with the questions; its items are those of the training.
     """
     columns = user_columns.chosen(trained, config.user_features).user_columns
     known = split.interactions.user_columns
@@ -90,10 +92,10 @@ def _over(config, catalogue, trained, asked):
 
 
 def data_of(config: Config, workdir: Path | str | None) -> Interactions:
-    """Returns the interactions that a training was made with, from where they were.
+    """Loads the interactions that a training was made with, from where they were then.
 
     Raises:
-        UserError: if they are no longer there.
+        UserError: they are no longer there.
     """
     if sources.missing(config.dataset):
         name = "this training" if workdir is None else Path(workdir).name

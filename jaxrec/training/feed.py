@@ -1,4 +1,4 @@
-"""What a program is given for its steps: the data on the devices and the epoch's order, or batches from the host."""
+"""Feeds data to the program of a call: the data on the devices with the epoch's order, or batches from the host."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -13,7 +13,7 @@ from jaxrec.training.setup import Setup
 
 
 def order(setup: Setup, epoch: int) -> stream.Order | None:
-    """The Order of an epoch, on the host; None if all epochs have the same order."""
+    """Returns the Order of an epoch, on the host; None if all epochs have the same order."""
     if setup.batches.order_of is None:
         return None
     rows = setup.data.layout.rows
@@ -23,17 +23,17 @@ def order(setup: Setup, epoch: int) -> stream.Order | None:
 class Feed:
     """The data argument of the program: all data with the order of the epoch, or batches sent from the host.
 
-    The next epoch's order, or the next call's batches, are made by a thread while the devices work on those before. Of
-    several processes, each gathers the rows of its own devices.
+    A thread prepares the next epoch's order, or the next call's batches, while the devices work on the current ones.
+    With several processes, each gathers the rows of its own devices.
     """
 
     def __init__(self, setup: Setup):
         self.setup, self.epoch, self.order = setup, None, None
-        self._next: tuple[int, Future] | None = None  # (which, what a thread makes)
-        self._batches: tuple[int, Any] | None = None  # (their first step, those of the last call)
+        self._next: tuple[int, Future] | None = None  # (epoch or first step, what a thread makes for it)
+        self._batches: tuple[int, Any] | None = None  # (first step, batches) of the last call
 
     def __call__(self, start, end):
-        """The data for steps `start` to `end` of one epoch, and the step at which the data begin."""
+        """Returns the data for steps `start` to `end` of one epoch, and the step at which the data begin."""
         s, epoch = self.setup, start // self.setup.epoch_steps
         if s.config.feed == "device":
             if epoch != self.epoch:
@@ -46,9 +46,9 @@ class Feed:
         return self._batches[1], start
 
     def _ahead(self, which, make, following):
-        """make(which), which a thread may have begun at the call before; one begins make(following), if it is one."""
+        """Returns make(which), maybe from a thread that began it earlier; starts make(following) unless it is None."""
         begun, self._next = self._next, None
-        ready = begun[1].result() if begun else None  # of another too: one thread at a time
+        ready = begun[1].result() if begun else None  # waits even if it is not needed: one thread at a time
         found = ready if begun and begun[0] == which else make(which)
         if following is not None:
             pool = ThreadPoolExecutor(1, "data of the next call")
@@ -57,7 +57,7 @@ class Feed:
         return found
 
     def _sent(self, start):
-        """The batches of the steps of a call from `start` on, on the devices."""
+        """Returns the batches of the call that begins with step `start`, on the devices."""
         s = self.setup
         epoch = start // s.epoch_steps
         if epoch != self.epoch:
@@ -79,7 +79,7 @@ class Feed:
 
 
 def users_of(setup: Setup, at: int) -> list:
-    """The external ids of the users in the batch of a step."""
+    """Returns the external ids of the users in the batch of a step."""
     epoch, index = divmod(at, setup.epoch_steps)
     data = setup.data if setup.config.feed == "host" else jax.device_get(setup.data)
     batch = setup.batches.gather(data, order(setup, epoch), index * setup.batches.rows + np.arange(setup.batches.rows))

@@ -36,7 +36,7 @@ class OutOfTime(Exception):
 
 
 def boundary(setup: Setup, now: int) -> int:
-    """The step at which the next call ends: at the end of an epoch, a save, an evaluation, or `steps_per_call`."""
+    """Returns the step at which the next call ends: the next end of an epoch, save or evaluation, or a full call."""
     config, epoch = setup.config, setup.epoch_steps
     every = (epoch, interval(setup, config.eval_every), interval(setup, config.save_every))
     ends = [now + config.steps_per_call, setup.total_steps, *((now // n + 1) * n for n in every)]
@@ -44,7 +44,7 @@ def boundary(setup: Setup, now: int) -> int:
 
 
 def interval(setup: Setup, epochs: float) -> int:
-    """A number of epochs in steps: at least one, at most those of the training."""
+    """Converts a number of epochs to steps: at least one, at most those of the whole training."""
     return max(round(min(epochs, setup.config.epochs) * setup.epoch_steps), 1)
 
 
@@ -65,18 +65,18 @@ def fit(
     Args:
         setup: Setup.
         workdir: Path of the workdir, locked by the caller.
-        validate: (params) -> {"ndcg@10": …, …} of the validation questions; "also" has {protocol: metrics} of other
-            protocols than the one that selects the checkpoint. None if there are no validation questions. Its method
-            `compile_ahead`, if it has one, is called once the training's program is compiled.
+        validate: (params) -> {"ndcg@10": …, …} for the validation questions; "also" has {protocol: metrics} for the
+            protocols other than the one that selects the checkpoint. None if there are no validation questions. Its
+            method `compile_ahead`, if it has one, is called once the training's program is compiled.
         console: for progress; a new one by default.
-        held: the workdir.Place from the time of locking; by default what is at the path now.
-        on_evaluate: (row) -> None, called after each evaluation with a copy of the row of metrics.jsonl; it ends the
-            training by OutOfTime.
+        held: the workdir.Place from when the workdir was locked; by default that of the path now.
+        on_evaluate: (row) -> None, called after each evaluation with a copy of the row of metrics.jsonl; to end the
+            training, it raises OutOfTime.
         on_checkpoint: (step, folder) -> None, called when a checkpoint is complete; a later save may remove the folder.
-        deadline: the time.monotonic() after which no further call starts. Of several processes that of the first one,
-            and one more call starts, as after a signal: they agree on it while their devices work.
-        watch: of the start so far, which is logged with the first evaluation.
-        signals: what the caller has been asked meanwhile; by default this training handles signals itself.
+        deadline: the time.monotonic() after which no further call starts. With several processes, that of the first
+            one counts, and one more call starts, as after a signal: they agree on it while their devices work.
+        watch: Stopwatch of the start so far, which is logged with the first evaluation.
+        signals: the Signals that the caller has received so far; by default this training handles signals itself.
 
     Returns:
         The loop's state at the end, {"step", "best": {"step", "score"}, "evals_without_improvement", "seconds", …},
@@ -84,9 +84,10 @@ def fit(
 
     Raises:
         Stopped: on SIGTERM or SIGINT, after a checkpoint was saved.
-        OutOfTime: at the deadline, or of `on_evaluate`, after a checkpoint was saved; but Stopped where a signal came
-            meanwhile, as in a long evaluation.
-        NotFinite: with the step, the users of the batch and the last good checkpoint.
+        OutOfTime: at the deadline, or raised by `on_evaluate`, after a checkpoint was saved. It is Stopped instead if a
+            signal came meanwhile, for example during a long evaluation.
+        NotFinite: a loss or gradient is not finite; the message has the step, the users of the batch and the last good
+            checkpoint.
     """
     config, held, watch = setup.config, held or Place(workdir), watch or Stopwatch()
     with held.named(), contextlib.ExitStack() as opened:
@@ -109,7 +110,7 @@ def fit(
             if not is_over(setup, loop):
                 needs = preflight.check(setup, run.state, feed, loop["step"], boundary(setup, loop["step"]), compiled)
                 watch.lap("compiling")
-                if not processes.several():  # of which each would begin it at another time
+                if not processes.several():  # each would start it at a different time
                     getattr(validate, "compile_ahead", lambda: None)()  # while the first steps run
                 logger.log(preflight.describe(setup, needs))
                 logger.skip()
@@ -152,13 +153,13 @@ def fit(
                 logger.log(wording.stopped_early(setup, loop))
             checkpoints.wait()
             held.check()
-            if stop := processes.largest(signals.caught or 0):  # complete, but what comes after was not asked for
+            if stop := processes.largest(signals.caught or 0):  # the training is complete, but nothing may follow it
                 raise Stopped(stop)
     return loop | {"seconds": logger.seconds(), "rows": logger.rows, "rates": logger.rates}
 
 
 def resume(setup: Setup, workdir: Path, checkpoints: Checkpoints) -> tuple[State, dict]:
-    """The State and the loop's state of the latest intact checkpoint, or those before the first step.
+    """Returns the State and the loop's state of the latest intact checkpoint, or those before the first step.
 
     Newer damaged checkpoints, and a damaged best one, are set aside.
     """
@@ -189,15 +190,15 @@ def _restore(setup, workdir, checkpoints, wanted, at):
     resolved = before.get("rows", setup.batches.rows), before.get("epoch_steps", setup.epoch_steps)
     if resolved != (setup.batches.rows, setup.epoch_steps):
         raise UserError(
-            f"{workdir} was trained with {resolved[0]} rows a step in {resolved[1]} steps an epoch, and this version "
-            f"of jaxrec makes it {setup.batches.rows} in {setup.epoch_steps}: go on with the version that began this "
-            "training, or train into a new workdir"
+            f"{workdir} was trained with {resolved[0]} rows per step and {resolved[1]} steps per epoch, but this "
+            f"version of jaxrec has {setup.batches.rows} rows and {setup.epoch_steps} steps: go on with the version "
+            "that began this training, or train into a new workdir"
         )
     return checkpoints.restore(at, wanted)
 
 
 def complete(setup: Setup, workdir: Path) -> bool:
-    """Whether the workdir's latest checkpoint is intact and the training's last one."""
+    """Whether the workdir's latest checkpoint is intact and is the training's last one."""
     with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
         wanted = assembly.saved_shapes(setup)
         (_, loop), _, damaged = checkpoints.take("latest", partial(_restore, setup, workdir, checkpoints, wanted))

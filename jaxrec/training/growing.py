@@ -1,10 +1,10 @@
-"""Begins a training with what another one learned, on a log whose items and users may be others: `init_from`.
+"""Begins a training with what an earlier one learned, on a log whose items and users may differ: `init_from`.
 
 Items are matched by their external ids. Their rows in every table, and the optimiser's moments of these rows, are
-carried over. A new item begins like the items that it stands beside in the training histories, or, where items have
-features, as its features alone. How large its gradients are taken to be is the mean of theirs: with none known, an
-optimiser that divides by them would move it by whole steps, away from all that it does not stand beside. Params that
-belong to no item are carried over as they are.
+carried over. A new item begins like its neighbours, the items next to it in the training histories; where items have
+features, it begins with its features alone. The size of its gradients, by which Adam and Adagrad divide, begins as the
+mean of its neighbours': if it began at 0, the first updates would be steps of full size, which move the new item away
+from everything that it is not next to. Params that belong to no item are carried over as they are.
 """
 
 import contextlib
@@ -39,10 +39,10 @@ from jaxrec.training.workdirs import fetching, workdir
 from jaxrec.training.workdirs.checkpoint import Checkpoints
 from jaxrec.training.workdirs.leaves import on_host
 
-#: states of optimisers that have trees like the params; of the others, schedules, nothing is carried over
+#: the optimiser states that hold trees like the params; the others, of schedules, are not carried over
 MOMENTS = (optax.ScaleByAdamState, optim.AdagradState)
 TYPE = "type"  # the kind of context whose table depends on the log
-#: keys beside the model's that decide the form of the params
+#: the keys besides the model's that determine the form of the params
 FORM = (
     "length",
     "positions",
@@ -57,24 +57,25 @@ FORM = (
 
 
 class Matched(NamedTuple):
-    """The rows of what two trainings share: items, users, or values of features."""
+    """The rows of the items, users or values of features that two trainings share."""
 
-    old: np.ndarray  #: [M] rows of the earlier training
-    new: np.ndarray  #: [M] the same in this one
-    size: int  #: number of rows of this one
+    old: np.ndarray  #: [M] their rows in the earlier training
+    new: np.ndarray  #: [M] their rows in this one
+    size: int  #: number of all rows in this one
 
     @property
     def added(self) -> np.ndarray:
-        """[N] the rows that the earlier training lacks, ascending."""
+        """[N] the rows of this training that the earlier one lacks, ascending."""
         return np.setdiff1d(np.arange(self.size), self.new)
 
 
 def earlier(path: Any, begun: Any = None) -> Config:
-    """The configuration of the training that `init_from` names, by its workdir or that's address.
+    """Returns the configuration of the earlier training, whose workdir, or its address, `init_from` names.
 
     Args:
-        path: as `init_from`.
-        begun: a workdir that may have begun with that training: where that is gone, its own configuration is returned.
+        path: the value of `init_from`.
+        begun: a workdir that may have begun with that training: if the earlier workdir is gone, the configuration of
+            `begun` is returned.
     """
     is_gone = not is_address(path) and not (Path(path) / workdir.CONFIG).exists()
     if is_gone and begun is not None and not is_address(begun) and workdir.has_begun(Path(begun)):
@@ -85,14 +86,14 @@ def earlier(path: Any, begun: Any = None) -> Config:
 
 
 def settled(values: Mapping[str, Any], begun: Any = None) -> tuple[dict, list[str]]:
-    """The nested values of a configuration, where `auto` is what the earlier training has, if params depend on it.
+    """Resolves `auto` by the earlier training, for the keys that determine the form of the params.
 
     Args:
-        values: of the configuration.
-        begun: as of `earlier`.
+        values: the nested values of the configuration.
+        begun: as in `earlier`.
 
     Returns:
-        The values, and lines for people: none without `init_from`.
+        The nested values, and lines to print: none without `init_from`.
     """
     path = values.get("init_from")
     if not path:
@@ -111,7 +112,7 @@ def settled(values: Mapping[str, Any], begun: Any = None) -> tuple[dict, list[st
 
 
 def describe(config: Config, catalogue: Catalogue) -> str:
-    """How many items a training begins with that the earlier one knew, in words."""
+    """Says how many items of a training are carried over from the earlier one, how many are new, and how many gone."""
     path = fetching.here(config.init_from, None)
     known = workdir.catalogue(path, workdir.read(path))
     items = match(known.ids, catalogue.ids)
@@ -121,18 +122,18 @@ def describe(config: Config, catalogue: Catalogue) -> str:
 
 
 def carried(fresh: State, setup: Setup) -> State:
-    """The first State of a training, with what is carried over from the workdir of `config.init_from`.
+    """Returns the first State of a training, with what is carried over from the workdir of `config.init_from`.
 
     Args:
         fresh: the State that the training would begin with otherwise, on the host.
-        setup: of the training.
+        setup: the Setup of the training.
 
     Returns:
         State, on the host. Step, schedule, carry and average begin anew.
 
     Raises:
-        AnotherModel: its model is another.
-        UserError: there is no such workdir, or no item is in both.
+        AnotherModel: the earlier training has a different model.
+        UserError: there is no such workdir, or the trainings have no item in common.
     """
     config, path, split = setup.config, fetching.here(setup.config.init_from, whole=True), setup.split
     stored = workdir.read(path)
@@ -168,14 +169,14 @@ def carried(fresh: State, setup: Setup) -> State:
         keys = [key for key in after if _shapes(key) and before.get(key) != after[key]]
         differ = [f"config.{key} was {before.get(key)!r} and is {after[key]!r}" for key in keys]
         raise AnotherModel(
-            f"config.init_from: the model of {config.init_from} is another ({'; '.join([*differ, str(unlike)])}): set "
-            "these keys as they were, or leave init_from out"
+            f"config.init_from: the model of {config.init_from} is different ({'; '.join([*differ, str(unlike)])}): "
+            "set these keys as they were, or leave init_from out"
         ) from None
     return fresh._replace(params=params, opt=opt)
 
 
 def match(old: Sequence | np.ndarray, new: Sequence | np.ndarray) -> Matched:
-    """The ids that two sequences share, as rows.
+    """Returns the ids that two sequences share, as rows.
 
     >>> match([2, 5, 7], [5, 6, 7, 9])
     Matched(old=array([1, 2]), new=array([0, 2]), size=4)
@@ -189,11 +190,11 @@ def match(old: Sequence | np.ndarray, new: Sequence | np.ndarray) -> Matched:
 
 
 def neighbours(split: Split, items: Matched) -> Any:
-    """How often each item stands beside each new one in the training histories: sparse [N, M + N], see Matched.
+    """Counts how often each item is next to each new one in the training histories: sparse [N, M + N], see Matched.
 
-    The carried ones come first, then the new ones.
+    The columns are the carried items, then the new ones.
     """
-    import scipy.sparse  # changes the filters of warnings
+    import scipy.sparse  # the import changes the warning filters
 
     at, user = slices(split.start, split.stop), np.repeat(np.arange(len(split.start)), split.stop - split.start)
     row = np.asarray(split.interactions.items[at]) - 1
@@ -208,7 +209,7 @@ def neighbours(split: Split, items: Matched) -> Any:
 
 
 class AnotherModel(UserError):
-    """The model of the earlier training is another one."""
+    """The model of the earlier training is a different one."""
 
 
 class _Unlike(Exception):
@@ -229,12 +230,12 @@ def _restored(path, config, model):
 
 
 def _absolute(path):
-    """A value of `init_from` by which the same training can be resumed from anywhere."""
+    """The value of `init_from` to store, so that the training can be resumed from any directory."""
     return str(path) if is_address(path) else str(Path(path).absolute())
 
 
 def _shapes(key):
-    """Whether a key of a configuration decides the form of the params."""
+    """Whether a key of a configuration determines the form of the params."""
     return key.startswith("model.") or key in FORM
 
 
@@ -244,7 +245,7 @@ def _values(config, catalogue):
 
 
 def _columns(before, now):
-    """{(CONTEXT, name): Matched} of the columns of users in both trainings, by their values or ends of bins."""
+    """{(CONTEXT, name): Matched} of the user columns in both trainings, matched by their values or the ends of bins."""
     now = {column.name: column for column in now.chosen} if now else {}
     pairs = ((column, now[column.name]) for column in before if column.name in now)
     return {(CONTEXT, USER + old.name): match(old.values or old.ends, new.values or new.ends) for old, new in pairs}
@@ -257,12 +258,12 @@ def _moved(matched, old, new, begin=None, otherwise=None):
         matched: {name of a param, or (name, name within it): Matched} of tables with a row per item, user, value of a
             feature, or type of event.
         old: a tree like the params of the earlier training.
-        new: the tree to begin with: other rows stay as they are here.
-        begin: {name of a param: function} of those whose other rows begin as (rows that are carried over) -> rows.
-        otherwise: the same of all other tables, of all rows of the earlier training.
+        new: the tree to begin with: rows that the earlier training lacks stay as they are here, unless stated below.
+        begin: {name of a param: (rows that are carried over) -> the rows that the earlier training lacks}.
+        otherwise: the same for the tables that `begin` doesn't name, but given all rows of the earlier training.
     """
     if jax.tree.structure(old) != jax.tree.structure(new):
-        raise _Unlike("its params have other parts")
+        raise _Unlike("its params have a different structure")
 
     def leaf(path, old, new):
         names, old, found = [getattr(part, "key", None) for part in path], np.asarray(old), np.array(new)
@@ -283,15 +284,16 @@ def _moved(matched, old, new, begin=None, otherwise=None):
 
 
 def _typical(near, rows):
-    """The rows that new items begin with: `likeness.typical` of their neighbours, or of all where none is near."""
+    """The rows that new items begin with: `likeness.typical` of their neighbours, or of all items if there are none."""
     means = _means(near, rows)
     return means if rows.ndim == 1 else likeness.as_long(means, _means(near, np.linalg.norm(rows, axis=-1)))
 
 
 def _means(near, rows):
-    """Means of the rows of new items' neighbours, or of all where none is near.
+    """The mean row of each new item's neighbours, or of all items if there are none.
 
-    Where new items stand among themselves, as the songs of a new album, theirs come from the carried ones around them.
+    New items that are next to each other only, such as the songs of a new album, get theirs from the carried items
+    around them.
     """
     flat, reached = rows.reshape(len(rows), -1), np.zeros(near.shape[0], bool)
     found = np.broadcast_to(flat.mean(0), (len(reached), flat.shape[1]))
@@ -306,13 +308,13 @@ def _means(near, rows):
 
 
 def _with_moments(old, new, move, begin):
-    """The optimiser's state `new`, with the moments of `old`; as it is where the optimiser is another.
+    """The optimiser's state `new` with the moments of `old`; unchanged if the optimisers differ.
 
     Args:
         old: the state of the earlier training.
         new: the state to begin with otherwise.
-        move: as `_moved` of these trainings.
-        begin: as of `_moved`, for the sizes of gradients of the rows that the earlier training lacks.
+        move: `_moved` for these trainings.
+        begin: as in `_moved`, for the sizes of the gradients of rows that the earlier training lacks.
     """
     is_moments = lambda part: isinstance(part, MOMENTS)
     kept = {type(part): part for part in jax.tree.leaves(old, is_leaf=is_moments) if is_moments(part)}

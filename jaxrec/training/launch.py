@@ -13,12 +13,14 @@ from jaxrec.training.steps.step import State
 
 AXES = State(None, None, None, 0, None)  # the carry has a device axis, the rest is replicated
 WHOLE = P()
-SPECS: Any = State(WHOLE, WHOLE, WHOLE, P(AXIS), WHOLE)  # the same for a mesh
+SPECS: Any = State(WHOLE, WHOLE, WHOLE, P(AXIS), WHOLE)  # the same, for a mesh
 
 
 class Launched(NamedTuple):
-    """A jitted program, and its last arguments: the seed, so that trainings by other seeds share it, and the devices'
-    numbers."""
+    """A jitted program and its last arguments, the seed and the device numbers.
+
+    The seed is an argument so that trainings that differ only in their seeds share a program.
+    """
 
     program: Any
     seed: np.uint32
@@ -28,11 +30,11 @@ class Launched(NamedTuple):
         return self.program(*args, self.seed, self.numbers)
 
     def lower(self, *args: Any) -> Any:
-        """As `lower` of a jitted function."""
+        """Like `lower` of a jitted function."""
         return self.program.lower(*args, self.seed, self.numbers)
 
     def trace(self, *args: Any) -> Any:
-        """As `trace` of a jitted function."""
+        """Like `trace` of a jitted function."""
         return self.program.trace(*args, self.seed, self.numbers)
 
 
@@ -50,10 +52,10 @@ def launch_pmap(
         devices: the devices.
         options: compiler options.
         per_device_data: whether the data are split over the devices too.
-        seed: of the training.
+        seed: the seed of the training.
     """
     axes = {"in_axes": (AXES, 0 if per_device_data else None, *(None,) * 4, 0), "out_axes": (AXES, None)}
-    # in the order of the mesh on which the state is placed: on a TPU, neighbours of a ring come one after another
+    # in the order of the mesh that the state is placed on: on a TPU, neighbours in a ring follow one another
     mapped = jax.pmap(call, AXIS, devices=mesh_of(devices).devices.tolist(), **axes)
 
     def split(state, *args):
@@ -74,16 +76,16 @@ def launch_shard_map(
     sampler_specs: Any = WHOLE,
     seed: int = 0,
 ) -> Launched:
-    """As `launch_pmap` with shard_map, which checks replication if there is more than one device.
+    """Like `launch_pmap`, but with shard_map, which checks replication if there is more than one device.
 
     Args:
         call: as returned by `step.call`.
         devices: the devices, or a mesh.
         options: compiler options.
         per_device_data: whether the data are split over the devices too.
-        specs: how a State lies on the mesh.
-        sampler_specs: how the sampler tables do.
-        seed: of the training.
+        specs: how a State is placed on the mesh.
+        sampler_specs: how the sampler tables are placed on the mesh.
+        seed: the seed of the training.
     """
     mesh, split = mesh_of(devices), P(AXIS)
     in_specs = specs, split if per_device_data else P(), sampler_specs, P(), P(), P(), split
@@ -97,5 +99,5 @@ LAUNCHERS = {"pmap": launch_pmap, "shard_map": launch_shard_map}
 
 
 def placed(devices: Devices, specs: State = SPECS) -> State:
-    """The shardings of a State; by default the carry is split along its rows, and the rest is replicated."""
+    """Returns the shardings of a State; by default the carry is split along its rows, and the rest is replicated."""
     return jax.tree.map(lambda spec: NamedSharding(mesh_of(devices), spec), specs)

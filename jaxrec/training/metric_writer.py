@@ -16,17 +16,17 @@ from jaxrec.system.figures import new_figure, save_figure
 from jaxrec.system.files import replacing, writing
 from jaxrec.training.tensorboard import Events
 
-QUIET_SECONDS = 30  # between lines where the console is a file
+QUIET_SECONDS = 30  # between lines if the console is a file
 log = logging.getLogger("jaxrec")
 
 
 def read_rows(path: Path) -> list[dict]:
-    """The rows of a metrics.jsonl that can be read; an incomplete last row is left out."""
+    """Returns the rows of a metrics.jsonl that can be read; an incomplete last row is left out."""
     return _read(path)[0]
 
 
 def _read(path):
-    """The rows, and whether there is anything other than rows, apart from an incomplete last row."""
+    """The rows, and whether the file holds anything else, apart from an incomplete last row."""
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
@@ -66,7 +66,7 @@ class MetricWriter:
             total_steps: the number of steps of the whole training.
             spent: the seconds of training in earlier runs.
             console: for progress; a new one by default.
-            checksum: of the rows up to the step, as `checksum` returned it then; None if unknown.
+            checksum: the checksum of the rows up to the step, as `checksum` returned it then; None if unknown.
         """
         self.path = workdir / "metrics.jsonl"
         rows, is_damaged = _read(self.path)
@@ -90,7 +90,7 @@ class MetricWriter:
         self.bar.start()
 
     def checksum(self) -> str:
-        """The checksum of the rows so far."""
+        """Returns the checksum of the rows so far."""
         return checksums.of_text(self._text())
 
     def _text(self):
@@ -112,7 +112,7 @@ class MetricWriter:
         log.warning("%s", consoles.printable(said))
 
     def seconds(self) -> float:
-        """The seconds of training so far, including earlier runs."""
+        """Returns the seconds of training so far, including earlier runs."""
         return self.spent + time.monotonic() - self.begun
 
     def progress(self, step: int, loss: float, targets: float) -> None:
@@ -137,7 +137,7 @@ class MetricWriter:
         self.counted = time.monotonic()
 
     def row(self, row: dict) -> None:
-        """Writes a row. It is the same for the same config and data, except for its "seconds"."""
+        """Writes a row. Except for its "seconds", it is the same for the same config and data."""
         self.rates.append(self.targets / max(self.training, 1e-9))
         self.targets, self.training = 0, 0.0
         with writing(self.path), self.path.open("a") as file:
@@ -181,8 +181,8 @@ def plot(
     Args:
         rows: as `read_rows` returns them.
         path: the file.
-        title: of the plot.
-        shown: the metrics to draw; those by another protocol than the one that selects the checkpoint are dashed.
+        title: the title of the plot.
+        shown: the metrics to draw; under protocols other than the one that selects the checkpoint they are dashed.
         select_by: the metric whose best validation is marked.
     """
     figure = new_figure(10, 4)

@@ -1,4 +1,4 @@
-"""A training under way: what a call leaves, a row of metrics, a checkpoint."""
+"""A training under way: runs its calls, and writes its rows of metrics and its checkpoints."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +23,9 @@ class NotFinite(UserError):
 
 
 class Ongoing:
-    """A training under way: its State on the devices, the loop's state, and where both go.
+    """A training under way: its State on the devices, the loop's state, and where both are written.
 
-    What a call has summed is read while the devices work on the next one.
+    The metrics of a call are read while the devices work on the next one.
     """
 
     def __init__(
@@ -40,21 +40,21 @@ class Ongoing:
     ):
         self.setup, self.held, self.checkpoints, self.logger = setup, held, checkpoints, logger
         self.state, self.loop, self.on_checkpoint = state, loop, on_checkpoint
-        self._pending: tuple[int, int, Any] | None = None  # (first step, last step, sums) of the call that is not read
+        self._pending: tuple[int, int, Any] | None = None  # (first step, end, StepMetrics) of an unread call
         self._rate_of = optim.rates(setup.config.optim, setup.total_steps)
 
     def call(self, feed: Feed, end: int) -> None:
-        """Starts the steps up to `end`, and then reads the call before."""
+        """Starts the steps up to `end`, and then reads the metrics of the previous call."""
         now = self.loop["step"]
         self.state, values = assembly.call(self.setup, feed, self.state, now, end)
         self.read()
         self._pending, self.loop["step"] = (now, end, values), end
 
     def read(self) -> None:
-        """Adds what the last call summed to the loop's state, in the order of its steps.
+        """Adds the metrics of the last call to the sums in the loop's state, in the order of its steps.
 
         Raises:
-            NotFinite: a loss or a gradient of it is not finite.
+            NotFinite: one of its losses or gradients is not finite.
         """
         if self._pending is None:
             return
@@ -69,10 +69,10 @@ class Ongoing:
         self.logger.progress(last, float(values.loss[:done].mean()), float(values.count[:done].sum()))
 
     def end_row(self, validate: Callable | None) -> float | None:
-        """Ends a row of metrics, validated unless `validate` is None, and lowers the rate if patience says so.
+        """Ends a row of metrics, with a validation unless `validate` is None; on a plateau, lowers the learning rate.
 
         Returns:
-            The score.
+            The validation score, or None.
         """
         valid = validate(evaluated(self.setup, self.state.evaluated)) if validate else None
         rate = self._rate_of(self.loop["step"] - 1) * optim.rate_factor(self.state.opt)
@@ -83,8 +83,8 @@ class Ongoing:
         return score
 
     def save(self, score: float | None) -> None:
-        """Saves a checkpoint of the step, unless there is one."""
-        now, kept = self.loop["step"], assembly.to_save(self.setup, self.state)  # all processes have a part in it
+        """Saves a checkpoint of the current step, unless there is one."""
+        now, kept = self.loop["step"], assembly.to_save(self.setup, self.state)  # all processes take part in it
         if not processes.leads() or self.checkpoints.latest() == now:
             return
         self.held.check()
@@ -96,9 +96,9 @@ class Ongoing:
 
 
 def _sums_of(loop: dict) -> list:
-    """Of the steps since the last row: [loss x weight, targets, norm, steps, weight]."""
+    """The sums over the steps since the last row: [loss x weight, targets, norm, steps, weight]."""
     sums = loop["sums"]
-    return sums if len(sums) > 4 else [*sums, sums[1]]  # an earlier version took the targets for the weight
+    return sums if len(sums) > 4 else [*sums, sums[1]]  # an earlier version's weight was the number of targets
 
 
 def _close_row(
@@ -128,7 +128,7 @@ def _close_row(
     words = f"epoch {row['epoch']:g}/{setup.config.epochs}  loss {row['loss']:.4f}  "
     if valid is None:
         logger.row(row)
-        if not len(setup.split.valid.source):  # else the next validation speaks for this row too
+        if not len(setup.split.valid.source):  # otherwise the next validation reports this row too
             logger.log(words + metric_writer.clock(logger.seconds()))
         return None
     names = wording.kept(setup.config)
@@ -147,7 +147,7 @@ def _close_row(
 
 
 def _not_finite(setup: Setup, checkpoints: Checkpoints, at: int) -> NotFinite:
-    """The error for a step whose loss or gradient is not finite."""
+    """Returns the error for a step whose loss or gradient is not finite."""
     users = users_of(setup, at)
     shown = ", ".join(map(str, users[:10])) + (f" and {len(users) - 10} more" if len(users) > 10 else "")
     good = checkpoints.latest()

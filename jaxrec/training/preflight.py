@@ -17,7 +17,7 @@ from jaxrec.training.feed import Feed
 from jaxrec.training.setup import Setup, shapes
 from jaxrec.training.steps.step import State
 
-LARGE = 50_000  # items from which on a sampled loss is a cure
+LARGE = 50_000  # the number of items from which a sampled loss is suggested
 
 
 class TooLarge(UserError):
@@ -27,8 +27,8 @@ class TooLarge(UserError):
 class Needs(NamedTuple):
     """The bytes that a training needs on one device."""
 
-    state: int  #: params, and what the optimiser keeps of them
-    data: int  #: histories, or the batches of a call; what negatives are drawn by
+    state: int  #: params and optimiser state
+    data: int  #: histories, or the batches of a call; and the tables that negatives are drawn from
     work: int  #: gradients, activations and scores: what the program takes while it runs
 
 
@@ -48,8 +48,8 @@ def compiling(setup: Setup, feed: Feed) -> Callable[[], Any] | None:
     """Starts to compile the program of a call in a thread, while the first State is made.
 
     Returns:
-        A function that waits for it, for `check`; None where it takes batches of the State's own steps, or the
-        processes of a job would come to it at different times.
+        A function that waits for it, for `check`; None if the program takes batches from the host, which depend on the
+        State's step, or if there are several processes, which would get to it at different times.
     """
     if setup.config.feed != "device" or processes.several():
         return None
@@ -87,7 +87,7 @@ def _compiled(setup, state, data, begins, end):
 
 
 def describe(setup: Setup, needs: Needs) -> str:
-    """Memory and number of steps in one line."""
+    """Describes the memory and the number of steps in one line."""
     left = memory.free(_own(setup)[0])
     of = f", {in_words(left)} free" if left else ""
     return (
@@ -106,7 +106,7 @@ def _compare(setup, needs, more):
     if not processes.largest(not fits):
         return
     if left is None or fits:
-        raise TooLarge("this does not fit the memory of another process of this job: its own message says what would")
+        raise TooLarge("this does not fit the memory of another process of this job: see that process's own message")
     kept = in_words(needs.state)
     raise TooLarge(
         f"this does not fit the memory: it takes {in_words(more)} more on each of {len(setup.devices)} "
@@ -124,7 +124,7 @@ def _cures(setup, needs, left):
     """What to change, with the smallest change first."""
     config, found = setup.config, []
     params = bytes_on_a_device(shapes(setup).params)
-    fixed = 0 if config.optim.sparse else 2 * params  # of the work, what is as large as the params: gradients, updates
+    fixed = 0 if config.optim.sparse else 2 * params  # the part of the work as large as the params: gradients, updates
     rows, loss = setup.microbatch_rows, registry.find("loss", config.loss.name)
     if needs.data and rows > 1 and fixed < left:
         fewer = int(rows * (left - fixed) / max(needs.work - fixed, 1) / 2)
@@ -133,13 +133,13 @@ def _cures(setup, needs, left):
         keeps = " with --config.loss.seen=keep" if config.loss.seen == "exclude" else ""
         found.append(f"--config.feed=host{keeps}, which keeps the data off the device")
     if loss.sampled and not config.optim.sparse and config.optim.name != "adamw":
-        found.append("--config.optim.sparse=True, which has gradients of the batch's items alone")
+        found.append("--config.optim.sparse=True, which computes gradients for the batch's items only")
     elif not loss.sampled and len(setup.split.interactions.catalogue.ids) >= LARGE:
         found.append("a sampled loss with --config.optim.sparse=True (docs/losses.md)")
     item, devices = config.mesh.item, len(setup.devices)
     if item < devices and setup.devices[0].platform != "cpu":
         more = min(size for size in range(item + 1, devices + 1) if devices % size == 0)
-        found.append(f"--config.mesh.item={more}, which splits the tables of items over so many devices")
+        found.append(f"--config.mesh.item={more}, which splits the tables of items over that many devices")
     heads = getattr(config.model, "heads", 1)
     narrower = max(int(config.model.dim * left / max(needs.state + needs.work, 1) / 2), 1)
     if narrower >= heads < config.model.dim:
@@ -150,10 +150,10 @@ def _cures(setup, needs, left):
 
 
 def bytes_on_a_device(tree: Any) -> int:
-    """The bytes of all arrays of a tree on one device."""
+    """Returns the number of bytes that all arrays of a tree take on one device."""
     return sum(math.prod(_shape(x)) * x.dtype.itemsize for x in jax.tree.leaves(tree) if hasattr(x, "dtype"))
 
 
 def _shape(x):
-    """The shape of what a device holds of an array."""
+    """The shape of the part of an array that one device holds."""
     return x.shape if getattr(x, "sharding", None) is None else x.sharding.shard_shape(x.shape)

@@ -33,19 +33,19 @@ class Setup:
     split: Any
     devices: list
     mesh: Mesh  #: of the devices
-    specs: Any  #: how a State lies on the mesh, a PartitionSpec for every part of it
+    specs: Any  #: how a State is placed on the mesh, a PartitionSpec for every part of it
     batches: Batches  #: of the training histories
     data: stream.Data  #: on the devices, or on the host
     sampler_tables: Any  #: SamplerTables on the devices
     objective: Any
     model: Any  #: with whole tables, whatever the mesh
-    fsdp: Any  #: fsdp.Sharded, where other params are sharded; None: they are whole on every device
+    fsdp: Any  #: fsdp.Sharded, if params other than item tables are split; None: they are whole on every device
     optimiser: Any
-    first: Any  #: (key) -> the State before the first step, as the devices have it
-    whole: Any  #: (key) -> the same as checkpoints have it, without padding
+    first: Any  #: (key) -> the State before the first step, in the form that the devices hold
+    whole: Any  #: (key) -> the same State in the form that checkpoints hold, without padding
     run: Any  #: (state, data, sampler_tables, start, end) -> (state, step.StepMetrics)
     host_draw: HostDraw | None  #: draws negatives for batches from the host; None: a step draws its own
-    padded_rows: int  #: rows per step on all devices, the last of them empty: see `stream.padded`
+    padded_rows: int  #: rows per step on all devices, including empty ones at the end: see `stream.padded`
     microbatch_rows: int  #: rows per microbatch; divides a device's rows
 
     @property
@@ -132,10 +132,10 @@ def setup(config: Config, split: Split, devices: list) -> Setup:
 class Sampling(NamedTuple):
     """How the negatives of a step are drawn."""
 
-    draw: Any  #: as from `negatives.sampler`; None: none are
-    host_draw: HostDraw | None  #: draws them for batches from the host, and `draw` hands them on
+    draw: Any  #: as from `negatives.sampler`; None if there are no negatives
+    host_draw: HostDraw | None  #: draws them on the host, for batches from the host; `draw` then passes them on
     tables: Any  #: SamplerTables on the devices
-    specs: Any  #: how these lie on the mesh
+    specs: Any  #: how the tables are placed on the mesh
 
 
 def _sampling(config, split, mesh, model, objective, batches, make_targets) -> Sampling:
@@ -158,17 +158,17 @@ def _sampling(config, split, mesh, model, objective, batches, make_targets) -> S
 
 
 def _loss_and_grad(config, model, fsdp, items, item_axis, microbatch_rows, of_all) -> Callable:
-    """The loss of a step's batch and its gradient, as `step.Parts` takes it.
+    """Returns the function that computes the loss of a step's batch and its gradient, as `step.Parts` takes it.
 
     Args:
-        of_all: whether targets are compared to the whole catalogue, and not to negatives.
+        of_all: whether targets are compared to the whole catalogue, rather than to negatives.
     """
     total, folded = losses.build(config.loss, items, item_axis), model.folding
     if of_all:
         trained = folded.items.trained if folded else np.ones(items, bool)
         total = folding.among_trained(total, trained, item_axis)
     fold, value_and_grad = folded.fold if folded else None, None
-    if fsdp and folded:  # it is given all params, once a step
+    if fsdp and folded:  # the fold takes all params whole, once per step
         fold = lambda params, items: folded.fold(fsdp.gathered(params), items)
     elif fsdp:
         value_and_grad = fsdp.value_and_grad
@@ -179,22 +179,22 @@ def _loss_and_grad(config, model, fsdp, items, item_axis, microbatch_rows, of_al
 
 
 def initial(setup: Setup) -> step.State:
-    """The State before the first step, on the default device."""
+    """Returns the State before the first step, on the default device."""
     return jax.jit(setup.first)(jax.random.key(setup.config.seed))
 
 
 def state_of(
     config: Config, model: Model, optimiser: Any, rows: int, key: jax.Array, split: Sharded | None = None
 ) -> step.State:
-    """The State before the first step.
+    """Returns the State before the first step.
 
     Args:
         config: Config.
-        model: of the configuration.
+        model: the model of the configuration.
         optimiser: as from `optim.optimiser`.
         rows: rows per step, on all devices.
-        key: of the initial params.
-        split: how params that are no tables of items are split over devices.
+        key: the random key of the initial params.
+        split: how params other than item tables are split over devices, if they are.
     """
     params = model.init(key)
     carry = model.initial_carry(params, rows) if config.stream == "session-parallel" else None
@@ -204,18 +204,18 @@ def state_of(
 
 
 def shapes(setup: Setup) -> step.State:
-    """The State of `initial` as shapes and shardings."""
+    """Returns the State of `initial` as shapes and shardings."""
     found = jax.eval_shape(setup.first, jax.random.key(setup.config.seed))
     shardings = launch.placed(setup.mesh, setup.specs)
     return jax.tree.map(lambda where, part: abstract(part, where), shardings, found)
 
 
 def evaluated(setup: Setup, params: Any) -> Any:
-    """The params of a State as they are evaluated: those that are no tables of items whole on every device.
+    """Returns the params of a State as evaluations take them: all but the item tables are whole on every device.
 
     Args:
         setup: Setup.
-        params: on the devices, or shapes with shardings.
+        params: arrays on the devices, or shapes with shardings.
     """
     if setup.fsdp is None:
         return params

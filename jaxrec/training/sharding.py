@@ -1,7 +1,7 @@
-"""Where a training lies on its devices by `config.mesh`, and how its State comes from checkpoints and goes into them.
+"""How `config.mesh` places the model and the State of a training on its devices.
 
-With `item` above 1 every table of items, and what the optimiser keeps of it, is padded to a multiple of `item` rows and
-split. Checkpoints have neither padding nor a mesh: they hold the tables whole, whatever devices they came from.
+With `item` above 1, every item table and its optimiser state are padded to a multiple of `item` rows and split.
+Checkpoints have neither padding nor a mesh: they store whole tables, whatever devices they came from.
 """
 
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ from jaxrec.training.steps.step import State
 
 
 def mesh_for(config: MeshConfig, devices: Sequence) -> Mesh:
-    """The mesh that a configuration asks for.
+    """Returns the mesh that a configuration asks for.
 
     Raises:
-        UserError: these are not as many devices as it takes.
+        UserError: it does not fit the number of devices.
     """
     number, item = len(devices), config.item
     if (config.data or number // item) * item == number:
@@ -44,20 +44,20 @@ def mesh_for(config: MeshConfig, devices: Sequence) -> Mesh:
 
 
 def mesh_that_fits(config: MeshConfig, devices: Devices) -> Mesh:
-    """The mesh for answers of a training: its own number of shares where these devices are a multiple, else one."""
+    """Returns the mesh for inference with a trained model: with its own `item` if that divides the devices, else 1."""
     if isinstance(devices, Mesh):
         return devices
     return mesh_of(devices, config.item if len(devices) % config.item == 0 else 1)
 
 
 def model_on(model: Model, mesh: Mesh) -> Model:
-    """The model with its tables split as a mesh has it; one that is so already stays."""
+    """Returns the model with its tables split as a mesh requires; unchanged if they already are."""
     axis = item_axis(mesh)
     return model if axis in (None, model.item_axis) else sharded(model, axis, mesh.shape[axis])
 
 
 def fsdp_for(config: MeshConfig, model: Model, mesh: Mesh) -> Sharded | None:
-    """How the params of a model that are no tables of items are split; None if every device has them whole."""
+    """Returns how a model's params other than item tables are split; None if every device has them whole."""
     if config.dense == "replicated" or data_size(mesh) == 1:
         return None
     params = jax.eval_shape(model.init, jax.random.key(0))
@@ -65,7 +65,7 @@ def fsdp_for(config: MeshConfig, model: Model, mesh: Mesh) -> Sharded | None:
 
 
 def norm(model: Model, split: Sharded | None, grads: Any) -> jax.Array:
-    """The global 2-norm of gradients, those of split params summed over the devices that hold their parts."""
+    """Returns the global 2-norm of gradients; for split params, it sums over the devices that hold their parts."""
     over = lambda name: model.item_axis if name in model.item_tables else None
     whole, parts = (grads, []) if split is None else split.partition(grads)
     squares = [
@@ -79,13 +79,13 @@ def norm(model: Model, split: Sharded | None, grads: Any) -> jax.Array:
 def specs_of(
     model: Model, optimiser: optax.GradientTransformationExtraArgs, state: State, split: Sharded | None = None
 ) -> Any:
-    """How a State lies on a mesh.
+    """Returns how a State is placed on a mesh: a State of PartitionSpecs.
 
     Args:
-        model: with its tables split, or whole.
+        model: the model, with its tables split or whole.
         optimiser: as from `optim.optimiser`.
         state: State, of arrays or shapes.
-        split: how other params are split.
+        split: how params other than item tables are split, if they are.
     """
     if model.item_axis is None and split is None:
         return launch.SPECS

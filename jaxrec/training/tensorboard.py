@@ -9,7 +9,7 @@ from typing import Any
 class Events:
     """An event file that continues from a step: TensorBoard hides later steps of earlier files.
 
-    It begins with the first scalars, since importing tensorboardX takes half a second.
+    The file is created with the first scalars, since importing tensorboardX takes half a second.
     """
 
     def __init__(self, folder: Path, step: int):
@@ -29,7 +29,7 @@ class Events:
         from tensorboardX.summary import scalar
 
         if self._writer is None:
-            before = sum(1 for _ in self.folder.glob("events.*"))  # perhaps of this second, which is all a name has
+            before = sum(1 for _ in self.folder.glob("events.*"))  # names have the time in seconds only
             self._writer = EventsWriter(str(self.folder.absolute() / "events"), f".{before:06}")
             self._write(self._step + 1, session_log=SessionLog(status=SessionLog.START))
         for name, value in scalars.items():

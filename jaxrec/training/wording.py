@@ -14,9 +14,9 @@ from jaxrec.kernels.placement import data_size
 from jaxrec.training.metric_writer import clock
 from jaxrec.training.setup import Setup
 
-WORDS = {context.MOMENT: "times in attention", context.BASKET: "baskets"}  # of kinds that have other names
-FAR = 4  # times the longest history, from which on a length is worth a word
-CHECKED = ("hr@10", "ndcg@10", "mrr")  # of the validation, kept in metrics.jsonl
+WORDS = {context.MOMENT: "times in attention", context.BASKET: "baskets"}  # names of kinds in messages
+FAR = 4  # a length above this many times the longest history gets a message
+CHECKED = ("hr@10", "ndcg@10", "mrr")  # validation metrics that metrics.jsonl always has
 
 
 def describe(setup: Setup) -> str:
@@ -24,7 +24,7 @@ def describe(setup: Setup) -> str:
     config, split, batches = setup.config, setup.split, setup.batches
     lengths = batches.subsequences.length
     shown, targets = int(lengths.sum()), int(setup.objective.count(lengths).sum())
-    if config.target_types or config.baskets:  # of which the count is a bound
+    if config.target_types or config.baskets:  # their count is only a bound
         targets = round(setup.objective.expected(batches.subsequences)[1].sum())
     width = 1 if config.stream == "session-parallel" else row_width(config)
     slots = setup.epoch_steps * batches.rows * width
@@ -50,7 +50,7 @@ def describe(setup: Setup) -> str:
 
 
 def of_length(config: Config, interactions: Interactions) -> str:
-    """Says of a length far beyond the longest history what shows the model as much; empty for others."""
+    """Suggests a shorter length if the length is far beyond the longest history; empty otherwise."""
     longest = int(np.diff(interactions.offsets).max(initial=1))
     if config.length <= FAR * longest:
         return ""
@@ -62,7 +62,7 @@ def of_length(config: Config, interactions: Interactions) -> str:
 
 
 def _of_events(config, interactions):
-    """A line on what the log knows of events beside their items, and what of it is used; empty where nothing is."""
+    """A line on what the log knows of events besides their items, and how much of it is used; empty if nothing."""
     if not (known := context.known(context.of_log(interactions, topic=config.topic))):
         return ""
     shown = [kind for kind in context.kinds_of(config) if not kind.startswith(context.USER)]
@@ -76,7 +76,7 @@ def _of_events(config, interactions):
 
 
 def _of_users(config, interactions):
-    """A line on what the log knows of users, and what of it is used; empty where nothing is known."""
+    """A line on what the log knows of users, and how much of it is used; empty if it knows nothing."""
     if interactions.user_columns is None:
         return ""
     unused = "the model sees none of it; config.user_features=COLUMN,... shows some"
@@ -85,18 +85,18 @@ def _of_users(config, interactions):
 
 
 def drawn(config: Config) -> tuple[str, ...]:
-    """The validation metrics to show: the usual ones of the split, and the one that selects the checkpoint."""
+    """Returns the validation metrics to show: the usual ones of the split, and the one that selects the checkpoint."""
     published = registry.find("split", config.split).metrics
     return tuple(dict.fromkeys([*published, config.select_by] if config.select_by else published))
 
 
 def kept(config: Config) -> tuple[str, ...]:
-    """The validation metrics to store in metrics.jsonl."""
+    """Returns the validation metrics to store in metrics.jsonl."""
     return tuple(dict.fromkeys([*CHECKED, *drawn(config)]))
 
 
 def validation(config: Config, valid: dict) -> str:
-    """The result of a validation, by protocol if there are two."""
+    """Returns the result of a validation in words, by protocol if there are two."""
     shown = lambda found: "  ".join(f"{name} {found[name]:.4f}" for name in drawn(config))
     named = "validation with query time" if config.valid_query_time else "validation"
     if "also" not in valid:
@@ -105,13 +105,13 @@ def validation(config: Config, valid: dict) -> str:
 
 
 def best_so_far(setup: Setup, loop: dict) -> str:
-    """The best validation so far; empty before the first."""
+    """Returns the best validation so far in words; empty before the first."""
     best, name = loop["best"], setup.config.select_by
     return f"best {name} {best['score']:.4f} at epoch {best['step'] / setup.epoch_steps:g}" if best else ""
 
 
 def estimate(setup: Setup, steps: int, seconds: float, now: int) -> str:
-    """The maximum remaining time, estimated from the first steps including their evaluation."""
+    """Returns the maximum remaining time in words, estimated from the first steps including their evaluation."""
     each = seconds / steps
     left = each * (setup.total_steps - now)
     return f"{clock(each * setup.epoch_steps)} per epoch with its evaluation; at most {clock(left)} left"

@@ -1,4 +1,4 @@
-"""What `auto` stands for: for any log a configuration that holds, the same each time, of what is given and counted."""
+"""`auto` gives, for any log, a valid configuration that depends only on given values and on counts of the log."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -18,7 +18,7 @@ MODELS = registry.names("model")
 
 
 def log_of(lengths, items, sessions=None, period=None):
-    """Histories of these lengths over a catalogue, in which an item comes again after a period; in turn without."""
+    """Histories of these lengths, in which items come again after a period; by default after the whole catalogue."""
     total = sum(lengths)
     flat = np.arange(total, dtype=np.int32) % (period or items) + 1
     return Interactions(
@@ -88,7 +88,7 @@ def test_given_keys_stay_and_others_follow_them():
     ],
 )
 def test_targets_of_long_histories_are_compared_to_what_ranking_ranks(length, given, wanted):
-    """The two items that validation and test ask for do not count; where it can't be it is not chosen."""
+    """The two items for validation and test do not count; `exclude` is not chosen where it is not possible."""
     made, why = resolve(log_of([length] * 40, 400), **given)
     assert made.loss.seen == wanted
     assert any("loss.seen=exclude" in line for line in why) == (wanted == "exclude" and "loss.seen" not in given)
@@ -153,13 +153,13 @@ def test_the_split_of_histories_that_may_be_anonymous_sessions_names_the_other_o
 
 @given(period=st.integers(1, 9), users=st.integers(1, 30))
 def test_items_that_come_again_but_not_at_once_are_scored_after_a_map(period, users):
-    """As without it an item is most similar to itself; no other log has it."""
+    """Without the projection, an item is most similar to itself; for other logs it is not chosen."""
     log = log_of([7] * users, 9, period=period)
     made, why = resolve(log)
     apart = made.seen == "keep" and period > 1
     assert made.seen == ("keep" if period < 7 else "exclude")
     assert made.model.embedding == ("projected" if apart else "shared")
-    assert any("items come again, but only 0.0% of them at once" in line for line in why) == apart
+    assert any("items come again, but only 0.0% of them immediately" in line for line in why) == apart
     assert resolve(log, **{"model.embedding": "shared"})[0].model.embedding == "shared"
     assert resolve(log, seen="exclude")[0].model.embedding == "shared"
     for name, value in ("hstu", made.model.embedding), ("rg-lru", made.model.embedding), ("gru4rec", "shared"):
@@ -194,7 +194,7 @@ def test_an_own_model_leaves_out_what_it_has_no_key_for():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"seed": AUTO}, "config.seed is auto, and nothing says what that is"),
+        ({"seed": AUTO}, "config.seed is auto, and no rule resolves it"),
         ({"loss.negatives": AUTO}, "config.loss.negatives is auto"),
         ({"model.name": AUTO}, "no model 'auto'"),
         ({"length": "0"}, "config.length is 0: it must be a whole number above 0, or auto"),
@@ -210,7 +210,7 @@ def test_what_can_not_be_resolved_is_named(given, said):
 def test_what_rules_depend_on_must_be_there(key):
     values = parsing.flatten(recipes.read("default", {"dataset": "made"}).values)
     del values[key]
-    with pytest.raises(UserError, match=f"config.{key} is missing, on which"):
+    with pytest.raises(UserError, match=f"config.{key} is missing, and other keys"):
         auto.resolve(parsing.nested(values), log_of([9] * 40, 50))
 
 
@@ -237,7 +237,7 @@ def test_of_a_log_that_grows_the_batch_grows_and_the_model_never_shrinks():
 
 
 def test_histories_of_one_more_than_the_length_need_no_windows_and_no_other_length():
-    """As the newest event is a target alone. Two of each are the test's and the validation's."""
+    """Since the newest event is only a target. Of each history, two events are for validation and test."""
     assert resolve(log_of([19] * 40, 50), length="16")[0].history == "newest"
     assert resolve(log_of([20] * 40, 50), length="16")[0].history == "windows"
     assert [resolve(log_of([events] * 40, 50))[0].length for events in (27, 28)] == [24, 32]

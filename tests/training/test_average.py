@@ -1,4 +1,4 @@
-"""Laws of the average of params: by its definition, on any devices, through checkpoints, and what is judged by it."""
+"""Laws of the average of params: its definition, on any devices, in checkpoints, and what is evaluated with it."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""Laws of the batches of a training: what they weigh, how many events they bear, and what is said of none."""
+"""Laws of a training's batches: their weights, how many events they can have, and the message if there are none."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from jaxrec.training.setup import setup
 
 
 def test_batches_beyond_2_31_events(tmp_path):
-    """Of a file of holes, which takes no room."""
+    """The events are in a sparse file, which takes no disk space."""
     first = 2**31 + 7
     items = np.memmap(tmp_path / "items", np.int32, "w+", shape=(first + 5,))
     items[first:] = [3, 1, 4, 1, 5]
@@ -53,7 +53,7 @@ def test_weights_are_cut_and_then_logged(weights, clip):
     ],
 )
 def test_where_a_split_leaves_nothing_to_train_its_cures_leave_some(events, changes, cures):
-    """Each user's first event is old, and the others of all users follow each other."""
+    """The first events of all users come first, then all their second ones, and so on."""
     log = from_sequences([range(1, events + 1)] * 20)
     time = np.tile(np.arange(events), 20) * 1000 + np.repeat(np.arange(20), events)
     log = replace(log, times=(1_700_000_000 + time) * 1_000_000)

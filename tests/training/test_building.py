@@ -1,4 +1,4 @@
-"""A model is made over what its training knew, whenever it is asked."""
+"""A model is built for what its training knew, whenever it is used."""
 
 from dataclasses import replace
 
@@ -36,5 +36,5 @@ def test_asked_later_it_is_the_model_that_was_trained():
 
 def test_without_counts_features_are_refused():
     log = log_of(0)
-    with pytest.raises(UserError, match="needs how often each item trained"):
+    with pytest.raises(UserError, match="needs the number of training events of each item"):
         model_later(CONFIG, log, log.catalogue, splits.last_item(log))

@@ -28,7 +28,7 @@ KNOWN = {
 
 
 def compiled(name, **changes):
-    """The program of a recipe's call, with what it is given, on synthetic histories."""
+    """The compiled program of a call of a recipe, on synthetic histories."""
     values = {"dataset": "synthetic:users=2000,items=3000", "length": "200", "row": "200"} | changes
     config, _ = recipes.load(name, {key.replace("__", "."): value for key, value in values.items()})
     split = splits.last_item(sources.load(config.dataset))
@@ -51,7 +51,7 @@ def test_a_step_costs_what_it_did(name):
 
 
 def test_portions_of_rows_hold_one_portion_of_activations():
-    """Four times as many rows, taken by eights, need no more than eight rows and a second gradient do."""
+    """Four times as many rows, eight at a time, need no more memory than eight rows and a second gradient."""
     changes = {"microbatch_rows": "8"}
     eight, portions = (cost(compiled("gsasrec_ml1m", batch=batch, **changes))[0] for batch in ("128", "512"))
     assert portions < 1.3 * eight
@@ -76,7 +76,7 @@ def test_the_full_softmax_holds_the_scores_of_a_chunk_once():
 
 @pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
 def test_the_last_block_is_left_out_where_nobody_reads(name):
-    """Of two blocks, a read of one slot a row computes the first, and of the second little but keys and values."""
+    """To read one slot per row, the first of two blocks is computed, but of the second little but keys and values."""
     model = entries.model(name, 3_000, 200, dim=64, layers=2, norm="post" if name == "bert4rec" else "pre")
     params = jax.eval_shape(model.init, jax.random.key(0))
     rows = Stream(*[jax.ShapeDtypeStruct((8, 200), np.int32)] * 5)

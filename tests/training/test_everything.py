@@ -1,4 +1,4 @@
-"""The laws of training with all that a log can know shown at once: resume, devices, packing, and causality in times."""
+"""The laws of training with all context that a log can have: resume, devices, packing, and causality in times."""
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +96,7 @@ def noisy(model):
 
 
 def stream_of(setup, events, lengths):
-    """Sequences of these events, packed into one row; the first of them begins without an event where models can."""
+    """Sequences of these events, packed into one row; the first begins without an event if the model allows it."""
     kinds = context.kinds_of(setup.config)
     numbers = context.numbers(events, kinds, masks=setup.config.objective == "cloze").astype(np.int32)
     positions, segments = (
@@ -125,7 +125,7 @@ def events_of(lengths, seed=0):
 
 @pytest.mark.parametrize("way", some([way for way in WAYS if way not in ("lanes", "sparse")]))
 def test_packed_is_alone_and_no_slot_knows_what_comes_later_with_everything_on(way):
-    """A slot knows of the event after it when it was asked for, and no more."""
+    """All that a slot knows of the event after it is its time."""
     lengths, setup = (5, 3), setup_of(way)
     params, events = noisy(setup.model), events_of(lengths)
     encode = jax.jit(lambda stream: setup.model.encode(params, stream)[0])
@@ -151,6 +151,6 @@ def test_packed_is_alone_and_no_slot_knows_what_comes_later_with_everything_on(w
 
 
 def test_where_the_key_is_not_set_no_vector_stands_for_an_event():
-    """No slot begins bare, and no vector stands for one."""
+    """No sequence begins without an event, and there is no vector for such a beginning."""
     setup = made(known=known, **(ALL | WAYS["two-tower"] | {"start_prob": 0.0}))
     assert "start" not in jax.eval_shape(setup.model.init, jax.random.key(0))["context"] and not setup.model.starts

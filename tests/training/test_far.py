@@ -1,4 +1,4 @@
-"""Commands on workdirs at a service that speaks S3, in processes that are killed: as on workdirs here, bit for bit."""
+"""Commands on workdirs in S3-like stores, in processes that are killed: the same as on local workdirs, bit for bit."""
 
 import json
 import os
@@ -20,8 +20,8 @@ from jaxrec.training.workdirs import fetching, lease, snapshots
 
 ROOT = Path(__file__).parents[2]
 EPOCHS, MEMORY = 6, "memory://bucket"
-#: a process of the command line whose locks are stale sooner, and that kills itself before the nth file that it puts
-#: or removes
+#: runs the command line with locks that become stale sooner, and kills itself before the nth file that it puts or
+#: removes
 PROGRAM = """
 import os, signal, sys
 from jaxrec.system import objects
@@ -50,7 +50,7 @@ pytestmark = pytest.mark.slow
 
 
 def start(workdir, cache, kill=0, job=()):
-    """A training in a process of its own, with a cache as of another machine. job: flags of one of several."""
+    """Starts a training in a process with a cache of its own, as on another machine. job: flags of one of several."""
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"JAXREC_CACHE": str(cache), "PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"}
     words = resume.command(workdir, EPOCHS)[2:]
@@ -59,7 +59,7 @@ def start(workdir, cache, kill=0, job=()):
 
 
 def until(process, is_so):
-    """Waits for something that a process does."""
+    """Waits until `is_so()`, while the process runs."""
     while not is_so():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
@@ -99,13 +99,13 @@ def test_killed_before_any_change_another_machine_goes_on(kind, kill, request, u
 
 
 def sealed(address):
-    """The checkpoints in a store."""
+    """The seals of the checkpoints in a store."""
     there = objects.listed(*objects.opened(address))
     return {name for name in there if snapshots.is_seal(name)}
 
 
 def test_killed_again_and_again_on_two_machines(s3, uninterrupted, tmp_path):
-    """Each time soon after a new checkpoint is there."""
+    """It is killed each time soon after a new checkpoint is in the store."""
     address = f"{s3}/runs/a"
     for number in range(4):
         before, process = sealed(address), start(address, tmp_path / f"machine-{number % 2}")
@@ -149,7 +149,7 @@ def test_of_two_trainings_one_is_refused_by_name(s3, uninterrupted, tmp_path):
 
 
 def test_of_several_processes_the_first_sends(s3, tmp_path):
-    """And one goes on with what two have trained."""
+    """And one process goes on with what two have trained."""
     address = f"{s3}/runs/a"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Laws of what a program is given: batches from the host are those of the device, made ahead of time."""
+"""Laws of the data for a program: batches from the host equal those of the device, and are made ahead of time."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from jaxrec.training.steps import negatives
 
 
 def watching(setup, asked):
-    """The Setup with a list that takes the rows which are gathered."""
+    """The Setup, and a list that records the rows which are gathered."""
 
     def gather(*args):
         asked.append(args[2])
@@ -80,7 +80,7 @@ def test_a_thread_makes_the_order_of_the_next_epoch():
 
 
 def test_what_is_asked_for_twice_is_gathered_once():
-    """As by the preflight and then by the first call."""
+    """As when the preflight, and then the first call, ask for the same data."""
     setup, asked = made(feed="host", epochs=2, steps_per_call=2, **SOFTMAX), []
     feed = Feed(watching(setup, asked))
     first, again = feed(0, 2)[0], feed(0, 2)[0]

@@ -48,7 +48,7 @@ def test_a_workdir_that_is_moved_while_it_trains_is_an_error(prepare, tmp_path, 
         run(prepare(), path)
 
 
-@pytest.mark.slow  # what is killed and resumed is the same run too, always
+@pytest.mark.slow  # that a killed and resumed run is the same is tested every time
 def test_the_same_seed_gives_the_same_run_and_another_does_not(prepare, uninterrupted, tmp_path):
     run(prepare(), tmp_path / "again")
     assert_same(outcome(prepare(), tmp_path / "again"), uninterrupted)
@@ -86,12 +86,12 @@ def test_the_loss_of_a_row_is_the_mean_by_weights(split, prepare, tmp_path):
 
 @pytest.mark.slow
 def test_rows_say_the_rate_and_the_seconds_of_their_last_step(prepare, tmp_path):
-    """Of a warm-up over all steps the rate grows in equal parts; the seconds are those of training, and grow too."""
+    """In a warm-up over all steps, the rate grows by equal amounts; the seconds are those of training, and grow too."""
     setup, validate = prepare()
     optim = dataclasses.replace(setup.config.optim, warmup=setup.total_steps)
     warming = dataclasses.replace(
         setup, config=dataclasses.replace(setup.config, optim=optim)
-    )  # what is said, not what is done
+    )  # which changes what is reported, not what is done
     rows = fit.fit(warming, tmp_path, validate)["rows"]
     wanted = [1e-2 * (row["step"] - 1) / setup.total_steps for row in rows]
     assert [row["rate"] for row in rows] == pytest.approx(wanted, rel=1e-5)
@@ -130,12 +130,12 @@ def test_the_last_epoch_is_always_evaluated(prepare, tmp_path):
 
 @pytest.mark.slow
 def test_a_checkpoint_of_other_batches_is_refused(prepare, tmp_path):
-    """As earlier versions made on three devices: the steps would mean other users."""
+    """As made by earlier versions on three devices: the same steps would have other users."""
     setup, validate = prepare()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "resume", lambda *given, do=fit.resume: (do(*given)[0], do(*given)[1] | {"rows": 9}))
         fit.fit(setup, tmp_path, validate)
-    with pytest.raises(UserError, match=r"9 rows a step .* makes it 8 .* the version that began this training"):
+    with pytest.raises(UserError, match=r"9 rows per step .* has 8 rows .* the version that began this training"):
         fit.fit(setup, tmp_path, validate)
 
 
@@ -145,7 +145,7 @@ def test_steps_are_the_same_on_any_number_of_devices(prepare, split):
         of = setups.setup(setup.config, split, jax.devices()[:number])
         assert (of.batches.rows, of.epoch_steps) == (setup.batches.rows, setup.epoch_steps)
         assert of.padded_rows == -(-setup.batches.rows // number) * number
-        words = f"{of.padded_rows - of.batches.rows} empty so that all devices have as many"
+        words = f"{of.padded_rows - of.batches.rows} more that are empty so that all devices have equally many"
         assert (words in wording.describe(of)) == (8 % number != 0)
 
 
@@ -168,8 +168,8 @@ def test_a_training_goes_on_on_another_number_of_devices(prepare, split, tmp_pat
 
 @pytest.mark.slow
 def test_a_training_goes_on_with_other_microbatches(prepare, tmp_path, monkeypatch):
-    """As it must on a smaller device; it is the same but for rounding."""
-    optim = BASE["optim"] | {"eps": 1e-4}  # else Adam makes whole steps of rounding
+    """This is needed on a smaller device; the training is the same up to rounding."""
+    optim = BASE["optim"] | {"eps": 1e-4}  # otherwise Adam makes full steps of rounding errors
     whole, portions = prepare(optim=optim), prepare(optim=optim, rows_at_once=2)
     assert portions[0].microbatch_rows == 2 and "8 rows of 8 slots, 2 at once" in wording.describe(portions[0])
     run(whole, tmp_path / "whole")
@@ -196,7 +196,7 @@ def test_asked_to_stop_at_the_very_end_is_still_a_stop(prepare, tmp_path, monkey
 
 @pytest.mark.parametrize("deadline", [0.0, None])
 def test_asked_to_stop_while_it_validates_is_a_stop_whatever_else_ends_it(prepare, tmp_path, deadline):
-    """As a trial of a search, which would go on to the next one."""
+    """For example in a trial of a search, which would otherwise go on to the next trial."""
     setup, validate = prepare(steps_per_call=8, save_every=1)
 
     def asked(params):
@@ -255,7 +255,7 @@ def command(path, *more):
 
 @pytest.mark.slow
 def test_exit_codes_of_signals_and_of_completion(tmp_path, capsys):
-    """SIGTERM gives 143 with a checkpoint; the same command goes on, ends with 0, and says so if run again."""
+    """SIGTERM gives 143 and a checkpoint; the same command resumes, exits with 0, and says so if it is run again."""
     environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
     long = command(tmp_path / "w", "--config.epochs=2000")
     process = subprocess.Popen(long, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -1,4 +1,4 @@
-"""A training that begins with another one's params: what both know is carried over, by its id."""
+"""A training that begins with another one's params: what both know is carried over by id."""
 
 import argparse
 from dataclasses import replace
@@ -58,7 +58,7 @@ def setup_of(case, log, devices=1, **changes):
 
 
 def saved(path, setup, seed=3):
-    """A workdir with one checkpoint, of random params and moments. -> its State"""
+    """Makes a workdir with one checkpoint, of random params and moments. Returns its State."""
     random = np.random.default_rng(seed)
     noisy = lambda x: random.normal(size=x.shape).astype(x.dtype) if x.dtype == np.float32 else np.asarray(x) + 5
     state = jax.tree.map(noisy, jax.device_get(setups.initial(setup)))
@@ -117,7 +117,7 @@ def test_a_new_item_begins_as_the_mean_of_its_neighbours(tmp_path):
     old = saved(tmp_path / "old", before)
     log = interactions.from_sequences([list("aXbXc"), list("abcde"), list("YYYab"), list("bdXab")])
     first = assembly.first_state(setup_of("sasrec", log, init_from=str(tmp_path / "old")))
-    # and the squares of its gradients as the mean of theirs: without, Adam's first steps would be whole ones
+    # and the squares of its gradients as the mean of theirs: from 0, Adam's first steps would be full ones
     for then, now in ((old.params, first.params), (moments(old.opt).nu, moments(first.opt).nu)):
         table = dict(zip(BEFORE, then["items"], strict=True))
         found = dict(zip(log.catalogue.ids.tolist(), now["items"], strict=True))
@@ -139,7 +139,7 @@ def test_what_stands_among_new_items_begins_like_those_around_them(tmp_path):
 
 
 def test_no_device_holds_a_whole_table_that_is_split(tmp_path, monkeypatch):
-    """What a training begins with, and what the earlier one has, are put together on the host."""
+    """The initial params and those of the earlier training are combined on the host."""
     given, moved = [], growing._moved
 
     def watched(matched, old, new, *begin, **otherwise):
@@ -202,7 +202,7 @@ def test_values_of_features_are_matched_by_their_names(tmp_path):
 
 
 def assert_sizes_of_gradients_are_typical(now, old, *path, new):
-    """Those of the rows that the earlier training lacks: none known, Adam's first steps would be several whole ones."""
+    """For rows that the earlier training lacks: from 0, Adam's first steps would be several full ones."""
     sizes, then = (moments(opt).nu for opt in (jax.device_get(assembly.first_state(now)).opt, old.opt))
     for part in path:
         sizes, then = sizes[part], then[part]
@@ -246,7 +246,7 @@ def test_auto_is_what_the_earlier_training_has_where_params_depend_on_it(tmp_pat
 
 
 def test_what_has_begun_goes_on_where_the_earlier_training_is_gone(tmp_path):
-    """By the same command, whose keys that are `auto`, or left out, are those that it began with."""
+    """With the same command, whose keys that are `auto` or left out have the values that the training began with."""
     old, new = tmp_path / "old", tmp_path / "new"
     saved(new, setup_of("sasrec", log_of(AFTER), init_from=str(old)))
     given = {"init_from": str(old), "length": "auto", "model": {"dim": "auto"}}

@@ -1,4 +1,4 @@
-"""One device's program on several: what is called replicated is the same on each."""
+"""One device's program on several devices: values declared as replicated are the same on each."""
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from jaxrec.training import fit, launch, setup as setups
 
 
 def test_every_device_holds_the_same_state():
-    """out_axes None takes device 0's value in silence; here every device shows its own."""
+    """out_axes=None silently takes device 0's value; here every device returns its own."""
     captured = {}
 
     def show_each(call, devices, options, per_device_data, seed):

@@ -133,7 +133,7 @@ def test_no_weight_at_all_is_zero_not_nan():
 
 @pytest.mark.parametrize("name", some(["bce", "softmax"], "softmax"))
 def test_gradients_of_one_item_add_up_in_bfloat16(name):
-    """Thousands of slots that ask for one item: added in bfloat16, its row's gradient would stop growing at 128."""
+    """Thousands of slots have the same target: added in bfloat16, the gradient of its row would stop growing at 128."""
     slots = 2048
     target, weight = jnp.full(slots, 3), jnp.ones(slots)
     summed = losses.build(entries.loss(name, **({} if name == "softmax" else {"negatives": 1})), 6)
@@ -161,7 +161,7 @@ LAYOUTS = {  # shape of the negatives, what shares them, and TABLE_ROWS_PER_LOOK
 
 
 def shifted(given, seed=1):
-    """The problem with shifts of its scores, an own column a slot, and a negative that is none."""
+    """The problem with shifted scores, an own column for each slot, and a missing negative (item 0)."""
     hidden, target, weight, negatives, table, bias = given
     random = np.random.default_rng(seed)
     shape = negatives.items.shape
@@ -177,7 +177,7 @@ def shifted(given, seed=1):
 
 @pytest.fixture(params=LAYOUTS)
 def layout(request, monkeypatch):
-    """A layout of negatives, with bounds so low that they are cut into several chunks, the last of them not full."""
+    """A layout of negatives, with bounds so low that they make several chunks, the last of them not full."""
     shape, shared_by, rows = LAYOUTS[request.param]
     monkeypatch.setattr(sizes, "TABLE_ROWS_PER_LOOKUP", rows)
     held = {"batch": 5 * MANY, "rows": 4 * MEMBERS * MANY}.get(request.param, 5 * V)
@@ -235,7 +235,7 @@ def test_fast_gradients_are_scaled_by_what_follows(layout):
 @pytest.mark.parametrize(("shared_by", "shape"), [("slot", (4096, 256)), ("row", (32, 1024)), ("batch", (2048,))])
 @pytest.mark.parametrize("items", some([1000, 10_000], 10_000))
 def test_memory_is_bounded(shared_by, shape, items):
-    """Gathered rows or scores of all the slots are never held at once; gradients of the table are."""
+    """Gathered rows or scores of all slots are never in memory at once; gradients of the table are."""
     given = problem(0, 4096, items, shape=shape, shared_by=shared_by)
     given = (jnp.zeros((4096, 64)), *given[1:4], jnp.zeros((items, 64)), None)
     fast = with_gradients(total(sampled_softmax))
@@ -276,7 +276,7 @@ def test_a_negative_that_is_the_target_counts_only_where_it_is_kept(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("keep", [False, True], ids=["mask", "keep"])
 def test_the_expected_gradient_with_logq_goes_to_that_of_the_full_softmax(keep):
-    """Where the target is masked among the negatives it stands for itself; where kept, it is corrected like them."""
+    """A target that is masked among the negatives isn't corrected; one that is kept is corrected like them."""
     items, target, draws = 9, 3, 4000
     scores = jnp.asarray(np.random.default_rng(0).normal(0, 1, items), jnp.float32)
     table = popular(np.array([1, 40, 6, 3, 100, 2, 10, 20, 5]), 0.75)

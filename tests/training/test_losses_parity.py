@@ -35,7 +35,7 @@ def agree(got, wanted):
 @pytest.mark.parametrize("logits", ["usual", "extreme"])
 @pytest.mark.parametrize("size", ["small", "large"])
 def test_gbce_is_the_exact_one(size, logits, t):
-    """Of 50 digits, at logits of +-30 too, where the reference clamps."""
+    """Exact to 50 digits, also at logits of +-30, where the reference clamps."""
     arrays = load("gbce")
     at, weight = arrays[f"{size}.{logits}.logits"].astype(np.float32), arrays[f"{size}.weight"].astype(np.float32)
     slot = gbce(int(arrays[f"{size}.sizes"][0]), t)
@@ -57,7 +57,7 @@ OFFICIAL = ["xe", "xe_logq1", "xe_logq05", "xe_inbatch_logq1", "bprmax", "bprmax
 
 
 def official(name, monkeypatch):
-    """The loss's config, our Negatives of the fixture's draws (its items are 0 to 19), and the scores."""
+    """The loss's config, the Negatives for the fixture's draws (its items are 0 to 19), and the scores."""
     arrays = load("gru4rec_official_losses")
     logq, alpha, elu, bpreg = arrays[f"{name}.settings"].tolist()
     kind = "sampled-softmax" if name.startswith("xe") else "bpr-max"
@@ -84,7 +84,7 @@ def official(name, monkeypatch):
 
 @pytest.mark.parametrize("name", some(OFFICIAL, "xe_inbatch_logq1", "bprmax_elu05"))
 def test_the_official_gru4rec_losses(name, monkeypatch):
-    """Sums over lanes, whose scores of the lanes' targets come first; nothing is masked."""
+    """The losses are sums over lanes; the scores of the lanes' targets come first, and nothing is masked."""
     loss, drawn, scores = official(name, monkeypatch)
     slot = registry.find("loss", loss.name).slot(loss, 20)
     assert drawn.own_column.tolist() == [0, 1, 2, 3]
@@ -106,7 +106,7 @@ def test_the_official_gru4rec_losses(name, monkeypatch):
 
 
 def test_recboles_bpr():
-    """Of the scores that its Caser gives, without the regulariser; it adds 1e-10 inside the logarithm."""
+    """On the scores of RecBole's Caser, without its regulariser; it adds 1e-10 inside the logarithm."""
     arrays = load("caser_recbole")
     rows = np.arange(3)
     positive, negative = (arrays["scores"][rows, arrays[name]] for name in ("targets", "negatives"))

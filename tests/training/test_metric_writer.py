@@ -1,4 +1,4 @@
-"""What is told of a training: rows cut to the step, events, a plot."""
+"""The outputs of a training: rows cut to the step, events, a plot."""
 
 import io
 import json
@@ -17,7 +17,7 @@ ROWS = [
 @pytest.mark.parametrize("step", [0, 2, 3, 6, 9])
 @pytest.mark.parametrize("tail", ["", '{"step": 8, "lo'])
 def test_metrics_are_cut_to_the_step(tmp_path, step, tail):
-    """Rows after the restored step, and a last one that was cut off in writing, are gone."""
+    """Rows after the restored step, and a last row that was written incompletely, are removed."""
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS) + tail)
     logger = metric_writer.MetricWriter(tmp_path, step, 10, 0.0, Console(file=io.StringIO()))

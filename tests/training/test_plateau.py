@@ -1,4 +1,4 @@
-"""Laws of a learning rate that falls when validation does not improve."""
+"""Laws of a learning rate that is lowered when validation does not improve."""
 
 import dataclasses
 

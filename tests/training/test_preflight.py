@@ -1,4 +1,4 @@
-"""Before a training begins it is known whether it fits, and a cure that is named is one."""
+"""Whether a training fits is known before it begins, and the suggested changes make it fit."""
 
 import dataclasses
 import re
@@ -68,7 +68,7 @@ def test_the_program_is_compiled_once(dim, ahead, caplog, monkeypatch):
 
 
 def test_what_comes_from_the_host_is_not_compiled_ahead():
-    """Its batches would be sent, and begin where the training does."""
+    """Compiling needs its batches, which would have to be sent, and depend on the step at which the training begins."""
     setup = assembled(feed="host")
     assert preflight.compiling(setup, Feed(setup)) is None
 
@@ -87,7 +87,7 @@ def test_what_comes_from_the_host_is_not_compiled_ahead():
 )
 @pytest.mark.parametrize("share", some([0.3, 0.9], 0.3))
 def test_the_cure_that_is_named_cures(changes, share, monkeypatch):
-    """Of what the training takes there is a share: whoever sets what the message says first comes to fit it."""
+    """With a share of the memory that a training needs, following each message's first suggestion makes it fit."""
     wanted = needs_of(assembled(**changes))
     left = int(share * wanted.work)
     monkeypatch.setattr(memory, "free", lambda device: left)
@@ -132,7 +132,7 @@ def test_the_devices_of_a_cpu_have_one_memory_and_others_one_each(platform, most
 
 
 def test_several_accelerators_may_share_the_tables_of_items(monkeypatch):
-    """Not the devices of a CPU, which have one memory."""
+    """This is not suggested for the devices of a CPU, which share one memory."""
     setup = assembled()
     several = dataclasses.replace(setup, devices=[SimpleNamespace(platform="gpu", process_index=0)] * 6)
     monkeypatch.setattr(memory, "free", lambda device: 1000)

@@ -1,4 +1,4 @@
-"""Several processes train as one does, stop together, and go on in another number. Each is a process of its own."""
+"""Several processes train as one does, stop together, and resume in another number. Each is a real process."""
 
 import contextlib
 import json
@@ -29,14 +29,14 @@ KEYS = {
 
 
 def start(workdir, number, devices, cluster=(), **keys):
-    """The processes of a job, of so many devices each; `keys` are of all, "last" those of the last one alone."""
+    """Starts the processes of a job with this many devices each; `keys` are for all, "last" only for the last one."""
     last = jobs.keys(keys.pop("last", {}))
     argv = ["train", "--config", "sasrec_ml1m", "--workdir", workdir, *jobs.keys(KEYS | keys)]
     return jobs.start(argv, number, devices, last, cluster=cluster, cwd=workdir.parent)
 
 
 def slurm(number, free):
-    """What SLURM tells each task of a job on one node; `free` is a port, which JAX chooses by the number of the job."""
+    """The variables that SLURM sets for each task of a job on one node; JAX derives the port `free` from the job id."""
     of_job = {
         "SLURM_JOB_ID": str(free - (2**16 - 2**12)),
         "SLURM_STEP_NODELIST": "localhost",
@@ -48,7 +48,7 @@ def slurm(number, free):
 
 
 def open_mpi(number, free):
-    """What Open MPI tells each."""
+    """The variables that Open MPI sets for each process."""
     of_job = {"OMPI_MCA_orte_hnp_uri": f"{(free - (2**16 - 2**12)) << 12}.0;tcp://127.0.0.1:34911"}
     of_job |= {"OMPI_COMM_WORLD_SIZE": str(number), "OMPI_COMM_WORLD_LOCAL_SIZE": str(number)}
     place = ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK")
@@ -56,7 +56,7 @@ def open_mpi(number, free):
 
 
 def free_port():
-    """A port among those that JAX chooses from on a cluster."""
+    """A free port among those that JAX uses on a cluster."""
     for port in range(2**16 - 2**12, 2**16):
         with socket.socket() as one, contextlib.suppress(OSError):
             one.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""Whatever kills a training, and wherever: going on from the workdir gives the uninterrupted run, bit for bit."""
+"""Wherever a training is killed: resuming from the workdir gives the uninterrupted run, bit for bit."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def test_killed_anywhere_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, m
 
 @pytest.mark.slow
 def test_what_is_resumed_is_not_made_anew(prepare, tmp_path, monkeypatch):
-    """Else the params and the optimiser's state would be held twice."""
+    """Otherwise the params and the optimiser's state would be in memory twice."""
     setup, validate = prepare()
     with monkeypatch.context() as patch:
         patch.setattr(metric_writer.MetricWriter, "progress", killed_at(5, metric_writer.MetricWriter.progress))
@@ -52,7 +52,7 @@ def test_what_is_resumed_is_not_made_anew(prepare, tmp_path, monkeypatch):
 
 
 def test_killed_during_a_save_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, monkeypatch):
-    """What a save leaves that died half-way, a temporary folder, is neither latest nor best."""
+    """The temporary folder that an unfinished save leaves is neither latest nor best."""
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoints, "save", killed_at(4, checkpoint.Checkpoints.save))
         with pytest.raises(Killed):
@@ -88,7 +88,7 @@ def test_a_damaged_newest_checkpoint_is_set_aside_and_the_one_before_goes_on(
 
 @pytest.mark.slow
 def test_what_changes_no_result_may_change_on_resume(prepare, uninterrupted, tmp_path, monkeypatch):
-    """Another feed, launcher, size of a call and interval of saves after every kill, and still the same bits."""
+    """With another feed, launcher, call size and save interval after every kill, the bits are still the same."""
     kinds = [{}, {"feed": "host"}, {"launcher": "shard_map"}, {"steps_per_call": 3, "save_every": 0.2}]
     for changes in kinds:
         config = configs.from_dict(BASE | changes)
@@ -102,7 +102,7 @@ def test_what_changes_no_result_may_change_on_resume(prepare, uninterrupted, tmp
 
 
 def test_asked_to_stop_saves_and_resumes_bit_for_bit(prepare, uninterrupted, tmp_path, monkeypatch):
-    """At SIGTERM the state is saved at a step where no save was due, and the run goes on from just there."""
+    """At SIGTERM the state is saved at a step where no save was due, and the run resumes from that step."""
     feed = fit.Feed.__call__
 
     def asked(self, start, end):
@@ -142,7 +142,7 @@ def uninterrupted_lanes(prepare, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("save", [2, 5])
 def test_lanes_killed_within_an_epoch_resume_bit_for_bit(prepare, uninterrupted_lanes, tmp_path, monkeypatch, save):
-    """Each lane goes on within its session, from the hidden state that was saved."""
+    """Each lane resumes within its session, from the saved hidden state."""
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoints, "save", killed_at(save, checkpoint.Checkpoints.save))
         with pytest.raises(Killed):
@@ -159,7 +159,7 @@ def test_lanes_killed_within_an_epoch_resume_bit_for_bit(prepare, uninterrupted_
 
 @pytest.mark.slow
 def test_lanes_go_on_on_other_devices(prepare, split, uninterrupted_lanes, tmp_path, monkeypatch):
-    """The carry of a checkpoint is that of all lanes, and is split anew."""
+    """The carry in a checkpoint is that of all lanes, and is split anew on resume."""
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoints, "save", killed_at(2, checkpoint.Checkpoints.save))
         with pytest.raises(Killed):

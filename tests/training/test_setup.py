@@ -1,4 +1,4 @@
-"""Laws of what a training is shown and asked beside items: weights of targets, and context."""
+"""Laws of what a training uses besides items: weights of targets, and context."""
 
 import jax
 import numpy as np
@@ -45,14 +45,14 @@ def test_weights_of_one_are_none(way):
 
 @pytest.mark.parametrize("way", some(WAYS))
 def test_only_the_ratios_of_weights_count(way):
-    """The loss is a weighted mean: as many times all weights change nothing."""
+    """The loss is a weighted mean: multiplying all weights by a constant changes nothing."""
     one, many = (states(made(known=weighing(value), **weighted(WAYS[way])), [3])[0] for value in (1.0, 64.0))
     jax.tree.map(np.testing.assert_array_equal, one[0].params, many[0].params)
     np.testing.assert_array_equal(one[1].loss, many[1].loss)
 
 
 def test_what_weighs_nothing_is_not_asked():
-    """A step whose targets all weigh nothing has no loss, and no NaN."""
+    """A step whose targets all have weight 0 has a loss of 0, not NaN."""
 
     def first_user_alone(log):
         weights = np.zeros(len(log.items), np.float32)
@@ -116,7 +116,7 @@ def test_where_all_types_are_targets_they_are_what_they_were(changes):
 
 
 def later(log):
-    """As `timed`, and what is not trained on is later by a year."""
+    """Like `timed`, but events that are not trained on are a year later."""
     known = timed(log)
     known["times"][np.concatenate([log.offsets[1:] - 1, log.offsets[1:] - 2])] += 365 * 86_400 * context.SECOND
     return known
@@ -160,7 +160,7 @@ def test_negatives_of_the_host_train_the_same(way):
     [
         (lambda log: {}, weighted(SOFTMAX), "has no weights, and config.loss.weight is linear: name their column"),
         (weighing(-1.0), weighted(SOFTMAX), "has weights below 0"),
-        (weighing(0.0), weighted(SOFTMAX), "all weights are 0, by which nothing would train"),
+        (weighing(0.0), weighted(SOFTMAX), "all weights are 0, so nothing would be trained"),
         (lambda log: {}, SOFTMAX | {"context": "gap"}, "asks for gap, which needs a time for every event"),
         (lambda log: timed(log) | {"relative": True}, SOFTMAX | {"context": "hour"}, "it has gap, weight"),
         (timed, SOFTMAX | {"context": "session"}, "sessions within the users' histories"),

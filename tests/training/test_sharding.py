@@ -1,4 +1,4 @@
-"""Tables of items split over devices: the same losses, gradients and steps as on one, from checkpoints of any mesh."""
+"""Item tables split over devices: the same losses, gradients and steps as on one, from checkpoints of any mesh."""
 
 import dataclasses
 import functools
@@ -60,7 +60,7 @@ MODELS = {
 
 
 def of(mesh, model="sasrec", loss="softmax", **changes):
-    """The Setup on a mesh of eight devices, or on one where that is None."""
+    """The Setup on a mesh of eight devices, or on one device if the mesh is None."""
     values = {
         "model": {"name": model, "dim": 8, "layers": 1, "dropout": 0.2} | MODELS[model],
         "loss": {"name": loss} | LOSSES[loss],
@@ -80,7 +80,7 @@ def recording(config, steps, norm=None):
 
 @functools.cache
 def gradients(*given):
-    """(loss, targets, norm) and gradients of the first step, of whole tables."""
+    """(loss, targets, norm) and gradients of the first step, with whole tables."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(optim, "optimiser", recording)
         setup = of(*given)
@@ -103,7 +103,7 @@ def test_what_is_registered_is_tried():
 
 
 def pairs():
-    """Every model with every loss on a mesh, and each of them on every mesh."""
+    """Every model with every loss on some mesh, and each of these on every mesh."""
     of_one = [("2x4", model, loss) for model in MODELS for loss in LOSSES]
     of_each = [
         (mesh, *each)
@@ -133,7 +133,7 @@ SHARED_BY = {"slot": (12, K), "row": (3, 5), "batch": (5,)}  # of 12 slots, the 
     ),
 )
 def test_totals_of_split_tables_are_those_of_whole_ones(loss, shared_by, held, monkeypatch):
-    """With their gradients; of as many scores held at once as all, or few."""
+    """Values and gradients, with all scores in memory at once, or only few."""
     monkeypatch.setattr(sizes, "HELD_NUMBERS", held)
     shape = SHARED_BY.get(shared_by)
     hidden, target, weight, negatives, *table = problem(0, 12, shape=shape, shared_by=shared_by or "slot")
@@ -151,7 +151,7 @@ def test_totals_of_split_tables_are_those_of_whole_ones(loss, shared_by, held, m
 
 @pytest.mark.parametrize(("seen", "smoothing"), [("keep", 0.0), ("keep", 0.3), ("exclude", 0.3)])
 def test_totals_of_split_tables_leave_out_what_never_trains(seen, smoothing):
-    """Be it the first item, for which slots that aren't asked stand, or all that the user of a slot has."""
+    """Also if it is the first item, which slots without a target have, or all items of a slot's user."""
     hidden, target, weight, _, *table = problem(0, 12)
     trained = np.arange(V) > 2
     asked = trained[np.maximum(target, 1) - 1] & (np.asarray(weight) > 0)
@@ -168,7 +168,7 @@ def test_totals_of_split_tables_leave_out_what_never_trains(seen, smoothing):
 
 
 def split_and_whole(total, given):
-    """Values and gradients of a total, axis -> total, of the arguments `given`, with a table split over 8 and whole."""
+    """Values and gradients of `total(axis)` at the arguments `given`, with the table split over 8 devices and whole."""
     hidden, target, weight, negatives, *table = given
 
     def of(axis):
@@ -218,7 +218,7 @@ def test_trainings_are_those_of_one_device(mesh, kind):
     some([(mesh, kind, rows) for mesh in MESHES for kind in SPARSE for rows in (0, 100)]),
 )
 def test_row_sparse_steps_are_those_of_one_device(mesh, kind, rows_per_touched, monkeypatch):
-    """Whether each device gathers its touched rows, or masks the others of its own."""
+    """Both if each device gathers its touched rows, and if it masks its other rows."""
     monkeypatch.setattr(sizes, "MASKED_ROWS_PER_TOUCHED", rows_per_touched)
     changes = {"optim": ADAGRAD | {"sparse": True, "clip": 0.05}}
     on_mesh, alone = (of(each, "two-tower", SPARSE[kind], **changes) for each in (mesh, None))
@@ -261,7 +261,7 @@ def prepare(split):
     some([("2x4", None), ("2x4", "1x8"), ("1x8", None), (None, "4x2"), ("8x1", "2x4")], ("2x4", None)),
 )
 def test_a_training_goes_on_on_another_mesh(prepare, first, then, tmp_path):
-    """Checkpoints hold tables of as many rows as there are items, whatever mesh they come from."""
+    """Tables in checkpoints have one row per item, whatever mesh they come from."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
@@ -311,5 +311,5 @@ def test_a_loss_without_a_form_for_split_tables_is_refused():
         patch.setattr(
             registry, "find", lambda kind, name, find=registry.find: own if name == "own" else find(kind, name)
         )
-        with pytest.raises(UserError, match="own has no form for that"):
+        with pytest.raises(UserError, match="own doesn't support"):
             losses.build(softmax.SoftmaxOptions("own"), ITEMS, placement.ITEM)

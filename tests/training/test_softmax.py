@@ -38,7 +38,7 @@ def test_a_slot_of_the_softmax_is_its_formula(seed, with_bias):
 
 @pytest.mark.parametrize("with_bias", some([True, False], True))
 def test_a_smoothed_softmax_is_a_mixture_of_every_target(with_bias):
-    """Of its own target with 1 - s, and of each item of the catalogue with s / V; value and gradients."""
+    """Of its own target with weight 1 - s, and of each item of the catalogue with s / V; value and gradients."""
     hidden, target, weight, negatives, table, bias = problem(3, 20)
     given = hidden, target, weight, negatives, table, bias if with_bias else None
     build = losses.build(entries.loss("softmax", label_smoothing=0.2), len(table))
@@ -54,7 +54,7 @@ def test_a_smoothed_softmax_is_a_mixture_of_every_target(with_bias):
 
 
 def own_items(seed, slots, users=9, items=V):
-    """OwnItems of slots whose users follow one another in runs, some of nobody; each has none, some or all items."""
+    """OwnItems of slots with runs of the same user, some without a user; users have none, some or all items."""
     random = np.random.default_rng(seed)
     sets = [np.sort(random.choice(items, n, False)) + 1 for n in (items, 0, *random.integers(1, items, users - 2))]
     seen = Seen(np.concatenate(sets).astype(np.int32), np.append(0, np.cumsum(list(map(len, sets)))).astype(np.int32))
@@ -64,7 +64,7 @@ def own_items(seed, slots, users=9, items=V):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_a_slot_whose_own_items_are_left_out_is_the_formula_of_the_others(smoothing):
-    """Of its target among all items but the others of its user; smoothed, partly towards their mean score."""
+    """The target is compared to all items except its user's others; with smoothing, partly by their mean score."""
     hidden, target, weight, _, table, bias = problem(5, 42)
     own, wanted = own_items(5, 42), 0.0
     users, seen = jax.tree.map(np.asarray, (own.users, own.seen))
@@ -90,7 +90,7 @@ def test_chunks_without_own_items_equal_the_plain_form_in_value_and_gradients(nu
 
 
 def test_no_gradient_moves_what_is_left_out():
-    """A table's row that every slot of a batch leaves out, whatever its score is."""
+    """A row of the table that every slot of a batch leaves out has no gradient, whatever its score is."""
     hidden, target, weight, _, table, bias = problem(8, 21)
     target = jnp.where(target == 5, 6, target)
     own = OwnItems(jnp.zeros(21, jnp.int32), Seen(jnp.array([5]), jnp.array([0, 1])))
@@ -130,7 +130,7 @@ def test_softmax_by_chunks_equals_the_plain_one_in_value_and_gradients(number, w
 
 @pytest.mark.parametrize("held, few", [(1, 1), (1, 5), (100, 1), (1000, 1)])
 def test_softmax_by_the_chunks_of_any_catalogue_equals_the_plain_one(held, few, monkeypatch):
-    """Of a large catalogue fewer slots are scored at once, here as if this one were large."""
+    """With a large catalogue, fewer slots are scored at once; this one is treated as if it were large."""
     monkeypatch.setattr(sizes, "PRODUCT_NUMBERS", held)
     monkeypatch.setattr(sizes, "FEWEST_PRODUCT_ROWS", few)
     given = problem(7, 70)
@@ -174,7 +174,7 @@ def test_in_bfloat16_the_sums_are_float32():
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("leaves_out", [False, True])
 def test_in_bfloat16_gradients_of_likely_targets_are_as_exact_as_others(nll, smoothing, leaves_out):
-    """Of what the forward pass computes, from a float32 table: p - 1 is small there, and p has 8 bits."""
+    """With a float32 table: for likely targets, p - 1 is small, while p has only 8 bits in bfloat16."""
     hidden, target, weight, _, table, _ = confident(1, CHUNK + 7, nll)
     own = own_items(2, CHUNK + 7) if leaves_out else None
     exact = hidden.astype(jnp.float32), target, weight, own, table.astype(jnp.bfloat16).astype(jnp.float32), None

@@ -1,4 +1,4 @@
-"""What is said of a training before it begins."""
+"""What is printed about a training before it begins."""
 
 from types import SimpleNamespace
 

@@ -30,7 +30,7 @@ def bpr_max(bpreg: float, elu: float) -> Callable:
 
 
 def log_shares(negative_K: jax.Array, valid_K: jax.Array) -> jax.Array:
-    """The log of the softmax over the valid negatives; over all if none is valid, so that the gradient is finite."""
+    """Returns the log-softmax over the valid negatives; over all if none is valid, so that the gradient is finite."""
     return jax.nn.log_softmax(jnp.where(valid_K | ~valid_K.any(), negative_K, -jnp.inf))
 
 

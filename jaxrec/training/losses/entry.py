@@ -13,7 +13,7 @@ from jaxrec.training.losses.totals import total
 
 
 def _agreed(options: Any) -> None:
-    """No more rules."""
+    """Accepts all options: the check of a loss that has no rules of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +22,11 @@ class LossEntry(Entry):
 
     kind: ClassVar[str] = "loss"
     name: str
-    build: Callable[[Any, int], Callable]  #: (options, items of the catalogue) -> its total, as `totals` has them
-    #: as `build`, with the mesh axis that the rows of the tables are split over; None: there is no such form
+    build: Callable[[Any, int], Callable]  #: (options, number of items) -> its total, as described in `totals`
+    #: (options, number of items, mesh axis that the rows of the tables are split over) -> its total; None: unsupported
     build_sharded: Callable[[Any, int, str], Callable] | None = None
     options: type[LossOptions] = LossOptions  #: a frozen dataclass of its keys
-    check: Callable[[Any], None] = _agreed  #: of its options; raises UserError where they don't go together
+    check: Callable[[Any], None] = _agreed  #: (options) -> None; raises UserError if they don't go together
     slot: Callable[[Any, int], Callable] | None = None  #: (options, items) -> the loss of a slot, if it is sampled
 
     @property
@@ -41,10 +41,10 @@ def sampled(
     options: type[SampledOptions] = SampledOptions,
     check: Callable[[Any], None] = _agreed,
 ) -> LossEntry:
-    """The entry of a loss that compares a target with sampled negatives.
+    """Returns the entry of a loss that compares a target with sampled negatives.
 
     Args:
-        name: of the loss.
+        name: the name of the loss.
         slot: (options, number of items) -> the loss of one slot, (positive [], negative_K, valid_K) -> [].
         options: the dataclass of its keys, in addition to those of sampling.
         check: raises UserError if its options are invalid.
@@ -61,23 +61,23 @@ def sampled(
 
 
 def build(options: LossOptions, items: int, axis: str | None = None) -> Callable:
-    """The total of a configuration's loss over a catalogue.
+    """Returns the total of a configuration's loss over a catalogue.
 
     Args:
         options: the options of the loss.
-        items: of the catalogue.
-        axis: the mesh axis that the rows of the tables are split over; None: they are whole.
+        items: the number of items of the catalogue.
+        axis: the mesh axis that the rows of the tables are split over; None if they are whole.
 
     Raises:
-        UserError: the catalogue is too small for it; it has no form for split tables.
+        UserError: the catalogue is too small for the loss, or the loss doesn't support split tables.
     """
     entry = registry.find("loss", options.name)
     if axis is None:
         return entry.build(options, items)
     if entry.build_sharded is None:
         raise UserError(
-            f"config.mesh.item splits the tables of items, and {entry.name} has no form for that (build_sharded of its "
-            "entry): leave config.mesh.item 1"
+            f"config.mesh.item splits the tables of items, which {entry.name} doesn't support (its entry has no "
+            "build_sharded): leave config.mesh.item at 1"
         )
     return entry.build_sharded(options, items, axis)
 
@@ -99,7 +99,7 @@ def check_sampling(loss: SampledOptions) -> None:
         raise UserError(f"config.loss.negatives must be at least 1 for {loss.name}")
     if loss.sampling == "uniform-unseen" and loss.share != "slot":
         raise UserError(
-            f"config.loss.share is {loss.share}: what a user has not met can't be shared with others. Set "
+            f"config.loss.share is {loss.share}, but uniform-unseen draws negatives for each slot's own user. Set "
             "config.loss.sampling=uniform, or share=slot"
         )
     if loss.sampling in IN_BATCH and loss.share != "batch":

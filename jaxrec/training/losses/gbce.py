@@ -50,7 +50,7 @@ def check(options: GBCEOptions) -> None:
 
 
 def slot(options: GBCEOptions, items: int) -> Callable:
-    """The loss of a slot.
+    """Returns the loss of a slot.
 
     Raises:
         UserError: there are more negatives than items.

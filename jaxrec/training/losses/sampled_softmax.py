@@ -50,7 +50,7 @@ def check(options: SampledSoftmaxOptions) -> None:
     corrected = options.logq and options.sampling in IN_BATCH
     if options.logq_counts != default(SampledSoftmaxOptions, "logq_counts") and not corrected:
         raise UserError(
-            "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed: leave it out without"
+            "config.loss.logq_counts is for loss.logq with loss.sampling=in-batch or mixed: leave it out otherwise"
         )
     if options.logq and options.sampling == "uniform-unseen":
         raise UserError(
@@ -59,8 +59,8 @@ def check(options: SampledSoftmaxOptions) -> None:
         )
     if options.logq and options.sampling == "uniform" and not options.remove_accidental_hits:
         raise UserError(
-            "config.loss.logq would change all scores alike, as uniform negatives that may be the target are drawn as "
-            "often as it: leave it 0, or set config.loss.remove_accidental_hits=True"
+            "config.loss.logq would shift all scores alike, as uniform negatives that may be the target are drawn as "
+            "often as the target: leave it at 0, or set config.loss.remove_accidental_hits=True"
         )
 
 

@@ -34,10 +34,11 @@ def softmax_plain(
     bias_V: jax.Array | None,
     smoothing: float = 0.0,
 ) -> jax.Array:
-    """The total of the full softmax by its definition.
+    """Computes the total of the full softmax by its definition.
 
     Args:
-        own: OwnItems, which a slot's comparison leaves out but for its target; else nothing is left out.
+        own: OwnItems, which each slot leaves out of its comparison, except for its target; otherwise nothing is left
+            out.
         smoothing: the share of a target's weight that is spread evenly over the items it is compared to.
     """
     left_out, row_of = isinstance(own, OwnItems), lambda item: item - 1
@@ -70,14 +71,14 @@ def softmax_total(
     axis: str | None = None,
     smoothing: float = 0.0,
 ) -> jax.Array:
-    """`softmax_plain` over chunks of slots, so that the scores of a batch are never in memory at once.
+    """Computes `softmax_plain` over chunks of slots, so that the scores of a batch are never in memory at once.
 
     One pass computes the loss and both gradients, since the gradient of a chunk needs only its own scores (p - onehot);
     the backward pass scales them. So each chunk's scores are computed once instead of twice.
 
-    With `axis` the rows of the table and the bias are split over that axis of a mesh: every device scores its own, and
-    they exchange the maxima, the sums and the targets' scores of a chunk's slots. A row with the bias -inf is no item.
-    Without OwnItems it is not smoothed: `smoothed` does that with fewer operations.
+    With `axis`, the rows of the table and the bias are split over that axis of a mesh: each device scores its own rows,
+    and the devices exchange the maxima, the sums and the targets' scores of a chunk's slots. A row with the bias -inf
+    is not an item. Without OwnItems, `smoothing` has no effect: `smoothed` does it with fewer operations.
     """
     own = own if isinstance(own, OwnItems) else None
     bias_V = jnp.zeros_like(table_VD[:, 0]) if bias_V is None else bias_V
@@ -85,7 +86,7 @@ def softmax_total(
 
 
 def _compared(axis, bias_V, own, target_C, users_C):
-    """Which items the target of each slot is compared to: all but the others that its user has. [C, V] bool"""
+    """Returns which items each slot's target is compared to: all but the other items of its user. [C, V] bool"""
     rows = len(bias_V)
     row_of = lambda item: shards.place(item - 1, rows, axis)
     compared_CV = ~own.left_out(users_C, row_of, rows)
@@ -97,24 +98,24 @@ class _ChunkSoftmax(NamedTuple):
     """The softmax of a chunk of slots."""
 
     loss: jax.Array  #: [] sum over the slots
-    weights_CV: jax.Array  #: exponentials of the scores below their peak; 0 of what a slot's comparison leaves out
+    weights_CV: jax.Array  #: exponentials of the scores minus their peak; 0 for items that a slot leaves out
     norm_C: jax.Array  #: [C, 1] their sums
-    spread_CV: jax.Array | None  #: the smoothing's part of a target's weight, evenly over what it is compared to
+    spread_CV: jax.Array | None  #: the uniform distribution over the items a slot is compared to; None: no smoothing
 
 
 def _chunk_softmax(axis, smoothing, table_VD, bias_V, own, chunk):
     hidden_CD, target_C, weight_C, users_C = chunk
-    summed = lambda each_C: jnp.where(weight_C > 0, weight_C * each_C, 0).sum()  # what isn't asked may be infinite
+    summed = lambda each_C: jnp.where(weight_C > 0, weight_C * each_C, 0).sum()  # without a target it may be infinite
     scores_CV = jnp.dot(hidden_CD, table_VD.T.astype(hidden_CD.dtype), preferred_element_type=jnp.float32) + bias_V
     among_CV = scores_CV
     if own is not None:
-        # what isn't asked is nobody's: who has all items would be left with nothing
+        # slots without a target get no user: for a user with all items, nothing would be left to compare to
         compared_CV = _compared(axis, bias_V, own, target_C, jnp.where(weight_C > 0, users_C, -1))
         among_CV = jnp.where(compared_CV, scores_CV, -jnp.inf)
     peak_C = shards.largest(among_CV.max(-1, keepdims=True), axis)
     weights_CV = jnp.exp(among_CV - peak_C)
     norm_C = shards.total(weights_CV.sum(-1, keepdims=True), axis)
-    if hardware.is_cpu():  # to pick it out of the scores would keep these in memory beside their exponentials
+    if hardware.is_cpu():  # picking it out of the scores would keep them in memory beside their exponentials
         at_target_C = scores_of_items(hidden_CD, target_C, table_VD, bias_V, axis)
     else:
         at_target_C = shards.take_columns(scores_CV, target_C[:, None] - 1, axis)[:, 0]
@@ -148,7 +149,7 @@ def _softmax_sum_forward(axis, smoothing, hidden_ND, table_VD, bias_V, target_N,
         share_CV = of_chunk.weights_CV * (weight_C[:, None] / of_chunk.norm_C)
         if of_chunk.spread_CV is not None:
             share_CV -= smoothing * weight_C[:, None] * of_chunk.spread_CV
-        # the target's own before it is rounded: p - 1 of a likely one is as small as what rounding p to bfloat16 loses
+        # subtracted before rounding: for a likely target, p - 1 is as small as what rounding p to bfloat16 loses
         is_target_CV = shards.place(target_C - 1, len(table_VD), axis)[:, None] == jnp.arange(len(table_VD))
         share_CV -= jnp.where(is_target_CV, (1.0 if own is None else 1 - smoothing) * weight_C[:, None], 0)
         cast_CV = share_CV.astype(hidden_CD.dtype)
@@ -179,13 +180,14 @@ def softmax_fused(
     bias_V: jax.Array | None,
     axis: str | None = None,
 ) -> jax.Array:
-    """`softmax_total` by kernels that keep no scores in memory, where they can run; its chunks elsewhere.
+    """Computes `softmax_total` by kernels that keep no scores in memory where these can run, and by chunks elsewhere.
 
-    The gradient of a slot's log norm is the mean row by its softmax, which is computed with the norm, as attention
-    computes its mean value. The gradient of a row needs the norms of all slots, and so a pass of its own: of two
-    products more, where chunks need one, whose factors they write to memory. Weights are at least 0.
+    The gradient of a slot's log norm is the mean of the rows, weighted by its softmax. It is computed along with the
+    norm, as attention computes its weighted mean of values. The gradient of a row needs the norms of all slots, so it
+    takes a second pass with two more matrix products; the chunks need only one more, but write its factors to memory.
+    Weights are at least 0.
 
-    With `axis` devices exchange the peaks, the norms and the rows of their shares of the table once for all slots.
+    With `axis`, the devices exchange the peaks, norms and mean rows of their shares of the table once for all slots.
     """
     if not sizes.fuses_softmax(*table_VD.shape):
         return softmax_total(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V, axis)
@@ -199,7 +201,7 @@ def _fused_sum(axis, *args):
 
 
 def _fused_forward(axis, hidden_ND, table_VD, bias_V, target_N, weight_N):
-    from jaxrec.kernels import fused_softmax  # Pallas takes its time to import, and few use it
+    from jaxrec.kernels import fused_softmax  # Pallas is slow to import, and few trainings use it
 
     parts = fused_softmax.sums(hidden_ND, table_VD.astype(hidden_ND.dtype), bias_V.astype(jnp.float32))
     if axis is not None:
@@ -228,7 +230,7 @@ _fused_sum.defvjp(_fused_forward, _fused_backward)
 
 
 def smoothed(total: Callable, smoothing: float, axis: str | None = None) -> Callable:
-    """A total of the full softmax with label smoothing (Szegedy et al. 2016, section 7).
+    """Returns a total of the full softmax with label smoothing (Szegedy et al. 2016, section 7).
 
     The target has the weight 1 - smoothing plus its share of the smoothing, which is uniform over the catalogue. The
     loss is the target's own plus smoothing * (s+ - the mean score). The mean score is a product with the mean vector,
@@ -248,7 +250,7 @@ def smoothed(total: Callable, smoothing: float, axis: str | None = None) -> Call
 
 
 def _means(table_VD, bias_V, axis):
-    """The mean row and the mean bias of all items; of a split table those are the rows whose bias is not -inf."""
+    """Returns the mean row and bias of all items; in a split table, the items are the rows whose bias is not -inf."""
     if axis is None:
         return table_VD.mean(0), 0.0 if bias_V is None else bias_V.mean()
     is_item_V = bias_V != -jnp.inf
@@ -261,16 +263,16 @@ def _means(table_VD, bias_V, axis):
 class SoftmaxOptions(LossOptions):
     """The keys of the full softmax."""
 
-    #: whether a target is compared to the other items that its user has in training too (keep) or, as ranking leaves
-    #: them out, to all but them (exclude)
+    #: whether a target is compared to all items (keep), or to all except the other items that its user has in training,
+    #: as ranking leaves them out too (exclude)
     seen: str = among("keep", "exclude")
     label_smoothing: float = key(below_one, 0.0)  #: share of a target's weight that is spread evenly over all items
-    #: whether a GPU computes it by hand-written kernels that keep no scores in memory; other devices by chunks anyway
+    #: whether a GPU uses hand-written kernels that keep no scores in memory; other devices compute it in chunks anyway
     fused: bool = False
 
 
 def build(options: SoftmaxOptions, items: int, axis: str | None = None) -> Callable:
-    """The total of the full softmax."""
+    """Returns the total of the full softmax."""
     if options.seen == "exclude":
         return partial(softmax_total, axis=axis, smoothing=options.label_smoothing)
     total = softmax_fused if options.fused else softmax_total
@@ -282,7 +284,7 @@ def check(options: SoftmaxOptions) -> None:
     """Checks that its options go together."""
     if options.fused and options.seen == "exclude":
         raise UserError(
-            "config.loss.fused compares every target to the same items, and config.loss.seen=exclude leaves out those "
+            "config.loss.fused compares every target to the same items, but config.loss.seen=exclude leaves out those "
             "that its user has: set config.loss.fused=False, or config.loss.seen=keep"
         )
 

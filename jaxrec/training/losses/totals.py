@@ -21,13 +21,13 @@ from jaxrec.kernels.chunks import chunked
 def score(
     hidden_D: jax.Array, item: jax.Array, table_VD: jax.Array, bias_V: jax.Array | None, axis: str | None = None
 ) -> jax.Array:
-    """The float32 score of one item (1..V) at one slot; the factors are rounded to the dtype of `hidden_D`.
+    """Returns the float32 score of one item (1..V) at one slot; the factors are rounded to the dtype of `hidden_D`.
 
     The gathered row is cast, not the table, so that gradients of many slots are summed in the table's float32.
     """
     if hardware.is_cpu():
         row_D = shards.held(table_VD, item - 1, axis)
-    else:  # XLA adds the gradients of lookups at once where all are by arrays of rows
+    else:  # XLA adds the gradients of all lookups at once if each is by an array of rows
         row_D = shards.held(table_VD, item[None] - 1, axis)[0]
     product = jnp.dot(row_D.astype(hidden_D.dtype), hidden_D, preferred_element_type=jnp.float32)
     return shards.total(product if bias_V is None else product + shards.held(bias_V, item - 1, axis), axis)
@@ -36,7 +36,7 @@ def score(
 def scores_of_items(
     hidden_ND: jax.Array, item_N: jax.Array, table_VD: jax.Array, bias_V: jax.Array | None, axis: str | None = None
 ) -> jax.Array:
-    """`score` of one item at each of N slots. [N]"""
+    """Returns the `score` of one item at each of N slots. [N]"""
     return jax.vmap(lambda hidden_D, item: score(hidden_D, item, table_VD, bias_V, axis))(hidden_ND, item_N)
 
 
@@ -52,12 +52,12 @@ def valid_negatives(items: jax.Array, target: jax.Array, own_column: jax.Array |
 
 
 def plain(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> Callable:
-    """The total of a sampled loss by its definition: a vmap over slots, each of which looks up its own negatives.
+    """Returns the total of a sampled loss by its definition: a vmap over slots that look up their own negatives.
 
     Args:
         slot_loss: (positive, negative_K, valid_K) -> [].
         keep: whether negatives that equal the target count.
-        axis: that the rows of the table are split over, if they are.
+        axis: the mesh axis that the rows of the table are split over, if they are.
     """
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
@@ -81,7 +81,7 @@ def plain(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> C
 
 
 def looked_up(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> Callable:
-    """As `plain`, in which the rows of targets and negatives are looked up at once, and so have one gradient."""
+    """Like `plain`, but looks up the rows of targets and negatives at once, so that they have one gradient."""
 
     def summed(hidden_ND, target_N, weight_N, negatives, table_VD, bias_V):
         own = negatives.of_each_slot(len(target_N))
@@ -106,8 +106,8 @@ def looked_up(slot_loss: Callable, keep: bool = False, axis: str | None = None) 
 class Chunk:
     """G groups of M slots that share their negatives: a group is one slot, the slots of one row, or a whole batch."""
 
-    scored: Literal["rows", "table", "columns"] = field(metadata={"static": True})  #: what the negatives' scores are:
-    # of "rows" that are looked up in the table; of the whole "table"; or, of the whole table's, of some "columns"
+    scored: Literal["rows", "table", "columns"] = field(metadata={"static": True})  #: what is scored for the negatives:
+    # "rows" that are looked up in the table; the whole "table"; or the whole table, of which slots take some "columns"
     hidden: Any  #: [G, M, D]
     positive: Any  #: [G, M] float32, the targets' scores
     weight: Any = None  #: [G, M]
@@ -118,13 +118,13 @@ class Chunk:
 
 
 def total(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> Callable:
-    """The total of a sampled loss, equal to `plain(slot_loss, keep, axis)`, with matrix products and bounded memory.
+    """Returns the total of a sampled loss, equal to `plain(slot_loss, keep, axis)`, but fast and with bounded memory.
 
     Negatives that are shared by slots are scored by one matrix product per group. For separate negatives, their rows
     are looked up, or, if they are a large part of the catalogue, all items are scored and the wanted ones selected.
 
-    Of a split table, devices exchange the rows of negatives that a whole batch shares, and the scores of others: each
-    scores those whose rows it holds.
+    If the table is split, devices exchange the rows of negatives that a whole batch shares. For other negatives, they
+    exchange scores: each device scores those whose rows it holds.
     """
     by_chunks = _by_chunks(slot_loss, keep, axis)
 
@@ -169,12 +169,12 @@ def total(slot_loss: Callable, keep: bool = False, axis: str | None = None) -> C
 
 
 def _by_chunks(slot_loss, keep, axis):
-    """(table, bias, Chunk with a leading axis of chunks) -> []. Gradients come from the one pass forward.
+    """Returns (table, bias, Chunk with a leading axis of chunks) -> []. The forward pass computes the gradients too.
 
-    As the sum is linear in the slots' losses, the backward pass has only to scale them: nothing is computed twice, and
-    nothing of the size of the scores is kept. Where rows are looked up, their gradients are added into the table's
-    in place; else the table is scored whole, by every group. Rows that are looked up may be split over an axis; a table
-    that is scored whole is so on every device.
+    Since the sum is linear in the slots' losses, the backward pass only scales the gradients: nothing is computed
+    twice, and nothing of the size of the scores is kept. Where rows are looked up, their gradients are added to the
+    table's in place; otherwise every group scores the whole table. Rows that are looked up may be split over an axis; a
+    table that is scored whole is whole on every device.
     """
 
     def slot(positive, negative_K, weight, target, own_column, items, shift):
@@ -183,7 +183,7 @@ def _by_chunks(slot_loss, keep, axis):
         return jnp.where(weight > 0, weight * loss, 0)
 
     def chunk_loss(positive_GM, score_GMK, chunk):
-        own = 0 if chunk.scored == "columns" else None  # the axis of the members, where each has items of its own
+        own = 0 if chunk.scored == "columns" else None  # the axis of the members, if each has items of its own
         if chunk.scored == "columns":
             score_GMK = jnp.take_along_axis(score_GMK, jnp.maximum(chunk.items, 1) - 1, axis=2)
         members = jax.vmap(slot, (0, 0, 0, 0, 0, own, own))

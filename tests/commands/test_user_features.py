@@ -33,7 +33,7 @@ def test_a_training_goes_on_with_the_users_it_was_shown(tmp_path, capsys):
     found = load(tmp_path / "run")
     assert {name: len(table) for name, table in found.engine.params["context"].items()} == {"user gender": 2}
     assert found.recommend([1, 2], user_columns={"gender": "X"}).unknown == ["X"]
-    with pytest.raises(UserError, match="shown no 'age': there are gender"):
+    with pytest.raises(UserError, match="does not use 'age': it uses gender"):
         found.recommend([1, 2], user_columns={"age": 3})
     assert load(tmp_path / "bare").recommend([1, 2], user_columns={"age": 3}).unknown == []
     assert cli.main(["evaluate", "--workdir", str(tmp_path / "run")]) == 0

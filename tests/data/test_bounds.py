@@ -59,7 +59,7 @@ def test_a_line_has_a_bound(tmp_path, tight, number, name):
     if number < text.LINE:
         assert max(len(str(item)) for item in read(tmp_path / name).catalogue.ids) == number
     else:
-        with pytest.raises(UserError, match=r"line [234]: no line end in 65,536 bytes: a row a line is expected"):
+        with pytest.raises(UserError, match=r"line [234]: no line end in 65,536 bytes: one row per line is expected"):
             read(tmp_path / name)
 
 

@@ -98,7 +98,7 @@ REFUSED = {
     ),
     "two kinds by content": ({"x": parquet(HEADER + ONE), "y": HEADER.encode()}, "", "lie together"),
     "two kinds by a glob": ({"x.csv": ONE, "y.tsv": TWO}, "*", "lie together"),
-    "plain and compressed": ({"a/x.csv": ONE, "a/x.csv.gz": gzip.compress(b"x")}, "", "are one file twice"),
+    "plain and compressed": ({"a/x.csv": ONE, "a/x.csv.gz": gzip.compress(b"x")}, "", "are the same file twice"),
     "several sequences": (
         {"a/sequences.txt": b"1 2 3\n", "b/sequences.txt": b"1 2 3\n"},
         "",
@@ -287,7 +287,7 @@ def test_caches_beside_a_saved_data_set_are_left_out_and_said(tmp_path):
         frame.write_ipc(tmp_path / name)
     (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}')
     assert len(read(tmp_path, say=said.append).items) == 3
-    assert "not read: cache-1a2b.arrow: not of the data that state.json names" in said
+    assert "not read: cache-1a2b.arrow: not among the files that state.json names" in said
     (tmp_path / "state.json").write_text('{"epoch": 3}')  # another program's
     assert len(read(tmp_path).items) == 6
 
@@ -297,9 +297,9 @@ def test_a_file_that_is_another_byte_for_byte_is_said(tmp_path):
     heard = lambda: (said.clear(), read(tmp_path, say=said.append)) and "\n".join(said)
     (tmp_path / "a.csv").write_text("user,item,time\n1,2,100\n1,3,200\n2,3,300\n")
     (tmp_path / "a (1).csv").write_text((tmp_path / "a.csv").read_text())
-    assert "a.csv is a (1).csv byte for byte, and read too: if these are copies, remove them" in heard()
+    assert "a.csv equals a (1).csv byte for byte, and is read too: if these are copies, remove them" in heard()
     (tmp_path / "a (2).csv").write_text((tmp_path / "a.csv").read_text())
-    assert "byte for byte (1 more are that of another), and read too" in heard()
+    assert "byte for byte (and 1 more equal another), and is read too" in heard()
     (tmp_path / "a (2).csv").unlink()
     (tmp_path / "a (1).csv").write_text("user,item,time\n1,2,100\n1,3,201\n")
     assert "byte for byte" not in heard()

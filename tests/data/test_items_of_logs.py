@@ -60,7 +60,7 @@ def test_shards_with_tables_of_their_own_are_refused_and_the_cures_read_them(tmp
     put_log(tmp_path, "day=1/log.csv", "day=2/log.csv")
     for day, table in (("1", "sku,title\n5,Five\n"), ("2", "sku,title\n6,Six\n")):
         (tmp_path / f"day={day}" / "items.csv").write_text(table)
-    cures = r"name one with prepare's --items, or join them into one for it; --items '' leaves all alone"
+    cures = r"name one with prepare's --items, or join them into one for it; --items '' ignores them all"
     for named in ("", "*/log.csv"):
         with pytest.raises(UserError, match=rf"day=1/items.csv, .*day=2/items.csv: two tables of items: {cures}"):
             read(tmp_path / named, columns={"item": "sku"})
@@ -84,9 +84,9 @@ def test_items_without_a_row_are_said_with_an_example(tmp_path):
     for table, said in (
         (
             "sku,title\n05,Five\n06,Six\n",
-            "2 of 2 items have no row in the table of items, as '5', where the table has '05'",
+            "2 of 2 items have no row in the table of items, such as '5', where the table has '05'",
         ),
-        ("sku,title\n5,Five\n", "1 of 2 items have no row in the table of items, as '6'"),
+        ("sku,title\n5,Five\n", "1 of 2 items have no row in the table of items, such as '6'"),
     ):
         (tmp_path / "items.csv").write_text(table)
         found = []
@@ -108,7 +108,7 @@ def test_fields_of_a_table_that_span_lines_are_said_and_the_cure_reads_them(tmp_
         (tmp_path / f"{role}s.tsv").write_text(f"{role}\ttitle\n5\t{text}\n")
         said = []
         read(tmp_path / "log.csv", say=said.append)
-        assert sum("quoted fields that span several lines: 1, as " in each for each in said) == lines
+        assert sum("quoted fields that span several lines: 1, such as " in each for each in said) == lines
         assert sum("have no row" in each for each in said) == lines
 
 
@@ -137,7 +137,7 @@ def test_a_table_is_read_with_a_column_without_a_name(tmp_path, table):
         (
             {"p.csv": "sku,title\n05,Five\n"},
             "p.csv",
-            "none of its ids is an item of the log, as '05', where the log has '5'",
+            "none of its ids is an item of the log; it has '05', where the log has '5'",
         ),
         ({"p.parquet": "nothing"}, "p.parquet", "p.parquet: cannot be read"),
         ({"p.jsonl": "nothing"}, "p.jsonl", "p.jsonl: not JSON lines"),
@@ -205,7 +205,7 @@ def test_vectors_beside_a_table_whose_rows_repeat_go_with_its_rows(tmp_path):
     np.save(tmp_path / "items.emb.npy", vectors)
     assert read(log, items=str(table)).catalogue.about["emb"].to_list() == [[1, 2], [3, 4]]
     np.save(tmp_path / "items.emb.npy", np.add(vectors, [[0], [0], [1]]))
-    with pytest.raises(UserError, match=r"items\.csv: item 5 has rows with different vectors beside: keep one"):
+    with pytest.raises(UserError, match=r"items\.csv: item 5 has rows with different vectors beside it: keep one"):
         read(log, items=str(table))
 
 

@@ -274,7 +274,7 @@ def test_one_file_twice_is_refused_and_shards_are_said(tmp_path):
     assert len(read(tmp_path, say=said.append).items) == 4
     assert "2 files: a.csv, b.csv" in said
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text))
-    with pytest.raises(UserError, match=r"a\.csv and .*a\.csv\.gz are one file twice: remove one"):
+    with pytest.raises(UserError, match=r"a\.csv and .*a\.csv\.gz are the same file twice: remove one"):
         read(tmp_path)
 
 
@@ -303,7 +303,7 @@ def test_ratings_of_something_else_are_a_table(tmp_path):
 
 def test_a_file_without_line_ends_is_refused_at_once(tmp_path):
     (tmp_path / "log.json").write_text("[" + '{"user": 1, "item": 2},' * 100_000 + "]")
-    with pytest.raises(UserError, match="no line end in 1,048,576 bytes: a row a line is expected"):
+    with pytest.raises(UserError, match="no line end in 1,048,576 bytes: one row per line is expected"):
         read(tmp_path / "log.json")
 
 
@@ -312,7 +312,7 @@ def test_items_without_a_row_in_the_table_of_items_are_counted(tmp_path):
     (tmp_path / "items.csv").write_text("item_id,title\ni5,Five\n6,Six\n")
     said = []
     assert read(tmp_path, say=said.append).catalogue.titles == ["", "Six", ""]
-    assert said[1:] == ["2 of 3 items have no row in the table of items, as '5'"]
+    assert said[1:] == ["2 of 3 items have no row in the table of items, such as '5'"]
 
 
 def test_a_prepared_folder_is_as_it_was_read(tmp_path):

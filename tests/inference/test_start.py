@@ -87,7 +87,7 @@ def test_mistakes_are_named():
     rec = made("two-tower", start_prob=0.1)
     with pytest.raises(UserError, match="it is empty: give at least one item"):
         rec.recommend([], 5, user_columns={"gender": "M"}, strict=True)
-    with pytest.raises(UserError, match="the model is shown no 'city': there are gender, age"):
+    with pytest.raises(UserError, match="the model does not use 'city': it uses gender, age"):
         rec.recommend([], 5, user_columns={"city": "Rome"})
     with pytest.raises(UserError, match=r"config\.start_prob is for config\.user_features"):
         recommenders.config("sasrec", start_prob=0.1)

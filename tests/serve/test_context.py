@@ -49,7 +49,7 @@ def test_a_user_without_a_history_is_answered_by_what_is_known(ask):
     assert [item["id"] for item in several["results"][0]["items"]] == wanted
     assert strange["fallback"] and nobody["fallback"] and strange["unknown"] == ["X"]
     assert status == 404 and wrong["errors"][0]["field"] == "user_columns"
-    assert "the model is shown no 'city': there are gender, age" in wrong["errors"][0]["message"]
+    assert "the model does not use 'city': it uses gender, age" in wrong["errors"][0]["message"]
 
 
 def test_events_of_one_time_are_a_basket_in_any_order(ask):

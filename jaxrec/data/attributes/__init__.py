@@ -1,1 +1,1 @@
-"""What is known of items and users beside the events: attributes, features, vectors, topics."""
+"""What is known about items and users besides their events: attributes, features, vectors, topics."""

@@ -16,16 +16,16 @@ SUFFIX = ".npy"
 def with_vectors(file: File, about: pl.DataFrame) -> pl.DataFrame:
     """Returns a table of items with a column of vectors for each NumPy file beside it.
 
-    Beside `items.csv` or `items.csv.gz` these are the files `items.NAME.npy`, one per column NAME. Row i of an array
-    [rows, D] belongs to row i of the table.
+    Beside `items.csv` or `items.csv.gz`, the file `items.NAME.npy` becomes the column NAME. Row i of its array,
+    [rows, D], belongs to row i of the table.
 
     Args:
-        file: the file of the table; one within an archive has none beside it.
+        file: the file of the table; arrays beside a member of an archive are not looked for.
         about: the table.
 
     Raises:
-        UserError: if an array can't be read, isn't a matrix of numbers with a row for each row of the table, or the
-            table has a column of that name.
+        UserError: if an array can't be read or isn't a matrix of numbers with one row for each row of the table, or if
+            the table already has a column of that name.
     """
     stem = file.path.name.partition(".")[0]
     found = [] if file.member else sorted(file.path.parent.glob(f"{glob.escape(stem)}.*{SUFFIX}"))
@@ -36,8 +36,8 @@ def with_vectors(file: File, about: pl.DataFrame) -> pl.DataFrame:
         vectors = _read(path)
         if len(vectors) != len(about):
             raise UserError(
-                f"{path}: {len(vectors):,} rows, and {len(about):,} in {file}: write a row for each row of the table, "
-                "in its order"
+                f"{path}: {len(vectors):,} rows where {file} has {len(about):,}: write one row for each row of the "
+                "table, in the same order"
             )
         about = about.with_columns(pl.Series(name, vectors, pl.Array(pl.Float32, vectors.shape[1])))
     return about

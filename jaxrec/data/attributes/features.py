@@ -1,6 +1,6 @@
 """Item features for models: categories, binned quantities and vectors.
 
-They are computed from a catalogue alone, so that a workdir's catalogue reproduces those of its training.
+They are computed from the catalogue alone, so the catalogue in a workdir reproduces the features of its training.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ from jaxrec.data.interactions import COUNT, TITLES, Catalogue
 from jaxrec.system.errors import UserError
 
 BINS = 20  # quantile bins of a quantity
-SHARED = 2  # minimum number of training items with a value
-TELLING = 0.5  # minimum share of the training items of which a column says what others share
-CATEGORY = "category"  # brand_id:category: values are codes, not quantities
-FAR = 1e15  # standard deviations from the mean beyond which products of vectors would leave float32
+SHARED = 2  # minimum number of training items that must have a value
+TELLING = 0.5  # minimum share of the training items that must share a value of a column with another item
+CATEGORY = "category"  # as in brand_id:category: the numbers are codes, not quantities
+FAR = 1e15  # standard deviations from the mean beyond which products of vectors would overflow float32
 YEAR = "year"  # taken from titles such as Heat (1995), if there is no column of this name
 YEARS = r"\((1[89]\d\d|20\d\d)\)"
 
@@ -27,23 +27,23 @@ YEARS = r"\((1[89]\d\d|20\d\d)\)"
 class Features(NamedTuple):
     """Features of V items; row v - 1 is item v."""
 
-    values: np.ndarray  #: [V, F] int32 value numbers from 1, ascending, padded with 0
+    values: np.ndarray  #: [V, F] int32 numbers of the item's values, from 1, ascending, padded with 0
     vectors: np.ndarray  #: [V, K] float32, columns standardised and divided by sqrt(K); zero for items without vectors
-    names: list[tuple[str, str]]  #: (column, value) of value numbers 1, 2, ...
+    names: list[tuple[str, str]]  #: (column, value) that the numbers 1, 2, ... stand for
 
 
 def parse(names: str) -> list[str]:
-    """Splits a key of column names: "genres, year" -> ["genres", "year"]."""
+    """Splits a comma-separated list of column names: "genres, year" -> ["genres", "year"]."""
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def build(catalogue: Catalogue, names: Sequence[str]) -> Features:
-    """Returns the features of these columns.
+    """Returns the features that these columns give.
 
-    Text is one value or several: split at "|", otherwise at commas or spaces if that reduces the number of distinct
-    values (titles are never split). A list holds several values; a list of floats is a vector. Booleans are values.
-    Numbers and dates are binned into up to 20 quantiles. Values with fewer than two training items (or items in all, if
-    training counts are unknown) are left out.
+    Text holds one value or several: it is split at "|", otherwise at commas or spaces if that reduces the number of
+    distinct values (titles are never split). A list holds several values; a list of floats is a vector. Booleans are
+    values. Numbers and dates are binned into up to 20 quantiles. Values that fewer than two training items have (or
+    two items in all, if training counts are unknown) are left out.
 
     >>> import polars as pl
     >>> titles = ["A (1990)", "B (1990)", "C (1990)", "D (1995)"]
@@ -53,8 +53,8 @@ def build(catalogue: Catalogue, names: Sequence[str]) -> Features:
     ([('genres', 'Drama'), ('genres', 'War'), ('year', '1990')], [[1, 2, 3], [2, 3, 0], [1, 3, 0], [0, 0, 0]])
 
     Args:
-        catalogue: the items; splits, bins and scales are determined by the training items alone.
-        names: column names; `NAME:category` takes numbers as categories; `year` is taken from titles if there is no
+        catalogue: the items; splits, bins and scales depend only on the training items.
+        names: column names; `NAME:category` treats numbers as categories; `year` is taken from titles if there is no
             such column.
 
     Raises:
@@ -71,8 +71,8 @@ def build(catalogue: Catalogue, names: Sequence[str]) -> Features:
         found = found.filter(pl.col("value").is_in(_shared(found, trained).implode()))
         if not len(found):
             raise UserError(
-                f"config.features names {name}: no value of it is that of {SHARED} items or more that train, and so it "
-                "tells nothing of one by another: leave it out"
+                f"config.features names {name}: no value is shared by {SHARED} or more training items, so there is "
+                "nothing to learn from it: leave it out"
             )
         different = found["value"].unique().sort()
         number = pl.DataFrame({"value": different, "number": np.arange(len(different)) + len(known) + 1})
@@ -84,22 +84,22 @@ def build(catalogue: Catalogue, names: Sequence[str]) -> Features:
 
 
 def pairs(catalogue: Catalogue, name: str) -> pl.DataFrame:
-    """Which item has which value of a column: the columns item, from 1, and value, each pair once; numbers as they are.
+    """Returns the distinct pairs of item, from 1, and value of a column, as columns; numbers are not binned.
 
     Raises:
-        UserError: the column holds no values.
+        UserError: if the column holds vectors, or a type that can't be split into values, such as records.
     """
     assert catalogue.about is not None, "a column is of a table"
     column = catalogue.about[name]
     if _is_vectors(column):
-        raise UserError(f"column {name} of items holds vectors: name one of texts, or lists of them")
+        raise UserError(f"column {name} of items holds vectors: name a column of texts or of lists of texts")
     if column.dtype.is_numeric() or column.dtype.is_temporal():
         column = column.cast(pl.String)
     return _values(column, name, np.ones(len(column), bool))
 
 
 def usable(catalogue: Catalogue) -> list[str]:
-    """Returns the columns that `build` accepts, except numbers that are distinct for every item, such as ids."""
+    """Returns the columns that `build` accepts, except numbers that differ for every item, such as ids."""
     about = pl.DataFrame() if catalogue.about is None else catalogue.about.drop(COUNT, strict=False)
     found = []
     from_titles = [YEAR] if catalogue.titles is not None and YEAR not in about.columns else []
@@ -116,9 +116,8 @@ def usable(catalogue: Catalogue) -> list[str]:
 def telling(catalogue: Catalogue) -> list[str]:
     """Returns the columns that group items: categories, lists, vectors, and years in titles.
 
-    A column is one of them if at least half of the training items have a value of it that another one has too, or a
-    vector. Numbers and dates are none: they may be codes of something, or be counted from the very events that are to
-    be predicted.
+    A column counts if at least half of the training items have a vector in it, or a value that another training item
+    has too. Columns of numbers and dates don't: they may be codes, or statistics of the very events to be predicted.
 
     >>> about = pl.DataFrame({"title": ["A", "B", "C"], "brand": ["X", "X", "Y"], "sold": [9, 9, 1]})
     >>> telling(Catalogue(np.arange(3), about))
@@ -141,7 +140,7 @@ def _column(catalogue: Catalogue, name: str) -> pl.Series:
     column, _, kind = name.partition(":")
     about = pl.DataFrame() if catalogue.about is None else catalogue.about.drop(COUNT, strict=False)
     if kind not in ("", CATEGORY):
-        raise UserError(f"config.features names {name}: after the colon only {CATEGORY} may come")
+        raise UserError(f"config.features names {name}: only {CATEGORY} may follow the colon")
     if column in about.columns:
         found = about[column]
         return found.cast(pl.String) if kind and not found.dtype.is_nested() else found
@@ -157,31 +156,31 @@ def _is_vectors(column: pl.Series) -> bool:
 
 
 def _standardised(column: pl.Series, name: str, trained: np.ndarray) -> np.ndarray:
-    """Returns vectors whose columns have mean 0 and standard deviation 1 over the training items. [V, K]"""
+    """Returns the vectors, each column scaled to mean 0 and standard deviation 1 over the training items. [V, K]"""
     given = column.drop_nulls()
     lengths = {column.dtype.size} if isinstance(column.dtype, pl.Array) else {*given.list.len().unique()}
     if len(lengths) != 1 or lengths == {0} or not len(given):
         has = f"they have {min(lengths)} to {max(lengths)} numbers" if len(given) else "no item has one"
         raise UserError(
-            f"config.features names {name}, a column of vectors: {has}: give all items as many, one or more"
+            f"config.features names {name}, a column of vectors: {has}: give all items vectors of one length, 1 or more"
         )
     rows = given.explode().cast(pl.Float64).fill_null(np.nan).to_numpy().reshape(len(given), *lengths)
     if not np.isfinite(rows).all():
         row = column.is_not_null().arg_true()[int(np.flatnonzero(~np.isfinite(rows).all(1))[0])]
         raise UserError(
-            f"config.features names {name}, a column of vectors: that in row {row + 1} is not finite: mend it"
+            f"config.features names {name}, a column of vectors: the one in row {row + 1} is not finite: mend it"
         )
     has = column.is_not_null().to_numpy()
     known = rows[trained[has]]
     if not len(known):
-        raise UserError(f"config.features names {name}, a column of vectors: no item that trains has one: leave it out")
+        raise UserError(f"config.features names {name}, a column of vectors: no training item has one: leave it out")
     deviation = known.std(0)
     scaled = (rows - known.mean(0)) / np.where(deviation > 0, deviation, 1)
     if (far := np.flatnonzero(~(np.abs(scaled) < FAR).all(1))).size:
         row = column.is_not_null().arg_true()[int(far[0])]
         raise UserError(
-            f"config.features names {name}, a column of vectors: that in row {row + 1} is out of all proportion to the "
-            "others: mend it"
+            f"config.features names {name}, a column of vectors: the one in row {row + 1} is out of all proportion to "
+            "the others: mend it"
         )
     found = np.zeros((len(column), rows.shape[1]), np.float32)
     found[has] = scaled
@@ -211,12 +210,12 @@ def _values(column: pl.Series, name: str, trained: np.ndarray) -> pl.DataFrame:
 
 
 def bin_ends(numbers: np.ndarray) -> np.ndarray:
-    """Returns the upper ends of the bins of these numbers, ascending: their quantiles, of which there are `BINS`."""
+    """Returns the upper ends of up to `BINS` quantile bins of these numbers, ascending."""
     return np.unique(np.quantile(numbers, np.arange(1, BINS + 1) / BINS, method="inverted_cdf"))
 
 
 def _binned(column: pl.Series, trained: np.ndarray) -> pl.Series:
-    """Returns each item's bin, as the upper end of its quantile over the training items."""
+    """Returns each item's bin, written as its upper end; the bins are quantiles over the training items."""
     numbers = column.cast(pl.Float64).to_numpy()
     real = np.isfinite(numbers)
     if not (real & trained).any():
@@ -232,7 +231,7 @@ def _binned(column: pl.Series, trained: np.ndarray) -> pl.Series:
 
 
 def _parts(column: pl.Series, trained: np.ndarray) -> pl.Series:
-    """Returns the values of each text as lists, split at a separator found in the training items."""
+    """Returns the column with each text split into a list, if the training items have a separator."""
     known = column.filter(pl.Series(trained))
     if known.str.contains("|", literal=True).any():
         return column.str.split("|")

@@ -1,7 +1,7 @@
 """Item attributes, such as titles, genres and prices, read from the tables that come with a data set.
 
 Columns keep their names and types. A text column becomes integers, floats, booleans or dates if all of its values are.
-Titles remain text, and so do ids, which are matched with the log's by their printed form.
+Titles stay text, and so do ids, which are matched with those of the log as text.
 """
 
 import os
@@ -27,10 +27,10 @@ from jaxrec.data.values.typed import EXACT, typed
 from jaxrec.system.errors import UserError
 
 ROWS = 1 << 16  # text rows converted at once
-PLACE = " place"  # the column that numbers rows for a moment
-#: escape of a lone UTF-16 surrogate, which a JSON reader would replace by another character
+PLACE = " place"  # name of a temporary column of row numbers
+#: the escape of a lone UTF-16 surrogate, which a JSON reader would replace by another character
 LONE = re.compile(rb"\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..", re.IGNORECASE)
-LITERAL = re.compile(rb"\s*\{\s*u?'")  # how a dict of Python begins
+LITERAL = re.compile(rb"\s*\{\s*u?'")  # how a Python dict literal begins
 GENRE_FLAGS = """unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror
 Musical Mystery Romance Sci-Fi Thriller War Western"""  # the flags of u.item, after its five other fields
 
@@ -38,7 +38,7 @@ Musical Mystery Romance Sci-Fi Thriller War Western"""  # the flags of u.item, a
 def describe(
     interactions: Interactions, about: pl.DataFrame, say: Callable[[str], None] = lambda line: None
 ) -> Interactions:
-    """Returns the interactions with item attributes from a table: `ID` as text, and any other columns."""
+    """Returns the interactions with the item attributes of a table that has `ID`, as text, and any other columns."""
     catalogue = interactions.catalogue
     ids = pl.DataFrame({ID: pl.Series(catalogue.ids.tolist()).cast(pl.String)})
     if len(unknown := ids.join(about, on=ID, how="anti")):
@@ -48,26 +48,26 @@ def describe(
 
 
 def as_in(unknown: pl.Series, ids: pl.DataFrame, about: pl.DataFrame) -> str:
-    """Returns an example for a note on ids without a row in a table; beside one of the table's, if all are without."""
+    """Returns an example of an id that has no row in the table, for a note; also one of the table's if none has."""
     other = f", where the table has {short(about[ID][0])}" if len(unknown) == len(ids) and len(about) else ""
-    return f", as {short(unknown[0])}{other}"
+    return f", such as {short(unknown[0])}{other}"
 
 
 def described(
     interactions: Interactions, path: Any, log: list[File], folder: str, column: str | None, say: Callable[[str], None]
 ) -> Interactions:
-    """Returns the interactions with item attributes from a named table, or one found beside the log.
+    """Returns the interactions with item attributes from a given table, or from one found beside the log.
 
     Args:
         interactions: the log's interactions.
         path: the table's path, or an in-memory table; None to look for one beside the log; "" for none.
         log: the files of the log.
         folder: the log's path as given; if it is a folder, the table may be in it.
-        column: the log's column of item ids, preferred as the table's.
+        column: the log's column of item ids; a column of this name in the table is preferred.
         say: receives notes.
 
     Raises:
-        UserError: if the table is missing, damaged, or has none of the log's items; or two tables lie beside the log.
+        UserError: if the table is missing, damaged, or has none of the log's items; or if two are beside the log.
     """
     file = None if arrow.is_frame(path) else _named(path) if path else None if path == "" else beside.table(log, folder)
     if file is None and not arrow.is_frame(path):
@@ -78,24 +78,24 @@ def described(
     known = [str(id) for id in interactions.catalogue.ids.tolist()]
     if path is not None and not len(about.filter(pl.col(ID).is_in(known))):
         ids = f"{short(str(about[ID].first()))}, where the log has {short(str(interactions.catalogue.ids[0]))}"
-        cure = "call the column of the ids as it is called in the log, or item_id"
-        raise UserError(f"{file}: none of its ids is an item of the log, as {ids}: {cure}")
+        cure = "name the column of the ids as in the log, or item_id"
+        raise UserError(f"{file}: none of its ids is an item of the log; it has {ids}: {cure}")
     return describe(interactions, about, say)
 
 
 def given(
     path: File | str | os.PathLike | Any, catalogue: Catalogue, column: str | None = None, role: str = "item"
 ) -> tuple[File | str, pl.DataFrame]:
-    """Returns (name, table) of a table of items, from a file or in memory, with ids in the form of the catalogue.
+    """Returns a table of items, from a file or in memory, with ids in the form of the catalogue's, and its name.
 
     Args:
         path: the file, or an in-memory table.
         catalogue: the catalogue.
-        column: the column of ids, as for `table`.
+        column: the name of the ids' column, as for `table`.
         role: as for `table`.
 
     Returns:
-        A name for messages, and the table: the column `ID`, as text, and all others.
+        (name, table): a name for messages, and the table with the column `ID`, as text, and all others.
     """
     if arrow.is_frame(path):
         file, about = f"{role}s", arrow.to_polars(path)
@@ -107,27 +107,27 @@ def given(
 
 
 def _as_integers(file: File | str, about: pl.DataFrame, role: str) -> pl.DataFrame:
-    """Reads float ids such as 1.0, as pandas writes integer columns with gaps, as integers, without spaces around."""
+    """Rewrites ids such as 1.0, as pandas writes integer columns with gaps, as integers; strips spaces around them."""
     ids = about[ID].str.strip_chars().str.replace(r"^(-?[0-9]{1,15})\.0*$", "${1}")
     if (twice := ids.is_duplicated()).any():
         ways = some(map(repr, about[ID].filter(ids == ids.filter(twice)[0])))
-        raise UserError(f"{file}: {role} {ids.filter(twice)[0]} has two rows, as {ways}: keep one")
+        raise UserError(f"{file}: {role} {ids.filter(twice)[0]} has two rows, spelled {ways}: keep one")
     return about.with_columns(ids)
 
 
 def table(file: File, column: str | None = None, role: str = "item") -> pl.DataFrame:
-    """Reads a table of items: Parquet, Arrow, JSON lines or RecBole's form, by file name; else text with a header.
+    """Reads a table of items: Parquet, Arrow, JSON lines or RecBole by file name, otherwise text with a header.
 
     Args:
         file: the file.
         column: name of the ids' column, if the table has it; otherwise it is recognised by name.
-        role: whom it describes, "item" or "user".
+        role: what the rows describe, "item" or "user".
 
     Returns:
-        The column `ID`, as text, all others, and one for each array of vectors beside the file.
+        The column `ID`, as text, all other columns, and one for each array of vectors beside the file.
 
     Raises:
-        UserError: if the file can't be read, no column of ids is found, an id is missing, or two rows of one differ.
+        UserError: if the file can't be read, has no column of ids, lacks an id, or has two different rows for an id.
     """
     return _each_once(file, embeddings.with_vectors(file, _rows(file, column, role)), role)
 
@@ -145,9 +145,10 @@ def _rows(file: File, column: str | None, role: str) -> pl.DataFrame:
 
 
 def looked_over(file: File | str, about: pl.DataFrame, say: Callable[[str], None]) -> pl.DataFrame:
-    """Returns a table without its columns that have no name, as an index, and says what is odd of it.
+    """Returns a table without columns that have no name, such as an index, or hold empty records; notes what is odd.
 
-    That is such columns, and values of a text file that span lines: rows are in them if quotes are plain characters.
+    Notes the columns left out, and values of a text file that span lines: if the quotes are plain characters, such
+    values have swallowed rows.
     """
     if nameless := [name for name in about.columns if not name.strip()]:
         say(f"{file}: columns without a name are left out: {len(nameless)}; name them to use them")
@@ -160,7 +161,7 @@ def looked_over(file: File | str, about: pl.DataFrame, say: Callable[[str], None
     found = [values.filter(values.str.contains("\n")) for values in about.select(pl.col(pl.String))]
     if number := sum(map(len, found)):
         say(
-            f"{file}: quoted fields that span several lines: {number:,}, as "
+            f"{file}: quoted fields that span several lines: {number:,}, such as "
             f"{short(next(values[0] for values in found if len(values)))}; if quotes are plain characters there, rows "
             'were swallowed: write such fields as """Heroes" for "Heroes'
         )
@@ -168,7 +169,7 @@ def looked_over(file: File | str, about: pl.DataFrame, say: Callable[[str], None
 
 
 def _is_bare(dtype: Any) -> bool:
-    """Returns whether a type is, or contains, records without a field, which Parquet cannot hold."""
+    """Returns whether a type is, or contains, a record without fields, which Parquet cannot hold."""
     if isinstance(dtype, pl.Struct):
         return not dtype.fields or any(_is_bare(field.dtype) for field in dtype.fields)
     return isinstance(dtype, pl.List | pl.Array) and _is_bare(dtype.inner)
@@ -231,7 +232,7 @@ def _with_ids(file: File | str, frame: pl.DataFrame, key: int, role: str) -> pl.
 
 
 def _recbole(file: File, column: str | None, role: str) -> pl.DataFrame:
-    """Reads RecBole's .item or .user: tab-separated with a typed header; the genres' words become "A|B"."""
+    """Reads RecBole's .item or .user: tab-separated with a typed header; lists of genres become "A|B"."""
     rows = fields.split(file, "\t")
     _, header = next(rows)
     names = [name.partition(":")[0] for name in header]
@@ -264,14 +265,14 @@ def _flagged(flags: list[str]) -> str:
 
 def _key(file: File | str, header: list[str], column: str | None = None, role: str = "item") -> int:
     """Returns the index of the column of ids: the one named as in the log, otherwise one with a common name."""
-    for name in filter(None, (column, column and column.rpartition(".")[2])):  # events.aid may be named aid
+    for name in filter(None, (column, column and column.rpartition(".")[2])):  # events.aid may be called aid here
         if name in header:
             return header.index(name)
     places = {cols.plain(name): place for place, name in reversed(list(enumerate(header)))}
     if (found := next((places[name] for name in [*cols.KNOWN[role].split(), "id"] if name in places), None)) is None:
         where = file if isinstance(file, str) or file.suffix in columnar.SUFFIXES else f"{file}, line 1"
         missing = f"{column}, nor {role}_id" if column and column != f"{role}_id" else f"{role}_id"
-        cure = f"rename the column of the {role} ids so, or prepare with --{role}s '', which leaves the table alone"
+        cure = f"rename the column of the {role} ids to {role}_id, or prepare with --{role}s '' to ignore the table"
         if any(map(is_number, header)):
             cure = f"if the first row is no header, put one above it; otherwise {cure}"
         raise UserError(f"{where}: no column {missing}: there are {some(header, 30)}: {cure}")
@@ -279,7 +280,7 @@ def _key(file: File | str, header: list[str], column: str | None = None, role: s
 
 
 def _distinct(file: File | str, header: list[str], key: int) -> list[str]:
-    """Returns the column names, with `ID` for the column of ids, and blanks, each its own, for those without a name."""
+    """Returns the column names, with `ID` for the column of ids, and distinct blanks for columns without a name."""
     names = [name or " " * place for place, name in enumerate(header)]
     names[key] = ID
     if ID in header and header[key] != ID:
@@ -293,38 +294,38 @@ def _distinct(file: File | str, header: list[str], key: int) -> list[str]:
 
 
 def _check_ids(file: File | str, frame: pl.DataFrame, place: Callable[[int], str], role: str) -> None:
-    """Checks that each row has an id, and that rows of one id are alike. `place`: index of a row -> as "line 7"."""
+    """Checks that each row has an id, and that rows of one id are equal. `place`: row index -> its place, "line 7"."""
     ids = frame[ID]
     row = lambda at: short(",".join("" if value is None else str(value) for value in frame.row(at)))
     if (empty := (ids.str.strip_chars() == "").arg_true()).len():
         raise UserError(f"{file}, {place(empty[0])}: {row(empty[0])}: no {role} id: fill it in, or remove the row")
     if unlike := _unlike(frame):
         first = (ids == ids[unlike[0]]).arg_true()[0]
-        keep = "keep one of them" if len(unlike) == 1 else "keep one of them, and so of others"
+        keep = "keep one of them" if len(unlike) == 1 else "keep one of them, and likewise for the others"
         cure = f"{role} {ids[unlike[0]]} has {place(first)} already: {keep}"
         raise UserError(f"{file}, {place(unlike[0])}: {row(unlike[0])}: {cure}")
 
 
 def _unlike(frame: pl.DataFrame) -> list[int]:
-    """Returns the indices of the rows that have the id of an earlier row, and other values."""
+    """Returns the indices of the rows that have the id of an earlier row but different values."""
     twice = frame.with_row_index(PLACE).filter(frame[ID].is_duplicated())
     first, found, key = {}, [], frame.columns.index(ID)
     for place, *values in zip(twice[PLACE].to_list(), *(twice[name].to_list() for name in frame.columns), strict=True):
-        shown = repr(values)  # in which NaN is like itself
+        shown = repr(values)  # in this form NaN equals itself
         if first.setdefault(values[key], shown) != shown:
             found.append(place)
     return found
 
 
 def _each_once(file: File | str, about: pl.DataFrame, role: str) -> pl.DataFrame:
-    """Returns the rows without those that repeat another in every column, vectors beside the file among them."""
+    """Returns the first row of each id. Raises UserError if rows of an id differ, as in the vectors beside the file."""
     if unlike := _unlike(about):
-        raise UserError(f"{file}: {role} {about[ID][unlike[0]]} has rows with different vectors beside: keep one")
+        raise UserError(f"{file}: {role} {about[ID][unlike[0]]} has rows with different vectors beside it: keep one")
     return about.filter(about[ID].is_first_distinct())
 
 
 def _frame(file: File, header: list[str], key: int, rows: Iterator, role: str = "item") -> pl.DataFrame:
-    """Returns a table of the rows with the column `ID`, and the other columns with types inferred from their text."""
+    """Returns the rows as a table with the column `ID`, and with the types of the other columns inferred from text."""
     names = _distinct(file, header, key)
     empty = pl.DataFrame(schema=dict.fromkeys(names, pl.String))
     frames, lines = [empty], [pl.Series([], dtype=pl.Int64)]
@@ -336,7 +337,7 @@ def _frame(file: File, header: list[str], key: int, rows: Iterator, role: str = 
         columns = zip(*(row for _, row in chunk), strict=True)
         frame = pl.DataFrame({n: pl.Series(n, c, pl.String) for n, c in zip(names, columns, strict=True)})
         frames.append(frame := frame.with_columns(pl.exclude(ID).str.strip_chars()))
-        _check_ids(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}", role)  # early: long
+        _check_ids(file, frame, lambda row, chunk=chunk: f"line {chunk[row][0]}", role)  # fail early
         lines.append(pl.Series([line for line, _ in chunk], dtype=pl.Int64))
     frame, line = pl.concat(frames), pl.concat(lines)
     _check_ids(file, frame, lambda row: f"line {line[row]}", role)

@@ -12,15 +12,15 @@ from jaxrec.data.files.text import File, shown
 from jaxrec.data.interactions import COUNT, ID, Catalogue, as_ids
 from jaxrec.system.errors import UserError
 
-CHUNKS = 64  # of a table of items; more are slow to read
-WRONG = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)  # of a value that a column does not take
-#: types of columns -> what reads their texts
+CHUNKS = 64  # maximum chunks of a table; more are slow to read
+WRONG = (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError)  # raised if a value doesn't fit a column
+#: column type -> function that parses a text of it
 READ = {
     pl.Date: datetime.date.fromisoformat,
     pl.Datetime: datetime.datetime.fromisoformat,
     pl.Time: datetime.time.fromisoformat,
 }
-#: types of columns -> what items have there, and how it is given
+#: column type -> what the column holds, and how to write a value, for messages
 WRITTEN = {
     pl.Date: "dates there: write it as 2026-03-02",
     pl.Datetime: "dates there: write it as 2026-03-02T08:00:00",
@@ -32,7 +32,7 @@ WRITTEN = {
 
 
 def joined(catalogue: Catalogue, table: Any) -> Catalogue:
-    """Returns the catalogue extended by a table's new items, with the catalogue's columns and training count 0.
+    """Returns the catalogue extended by the new items of a table, with the catalogue's columns and training count 0.
 
     >>> old = Catalogue(np.array([3, 5]), pl.DataFrame({"genre": ["A", "B"]})).counted(np.array([2, 1]))
     >>> found = joined(old, pl.DataFrame({"item_id": [5, 9], "genre": ["C", "A"]}))
@@ -57,12 +57,12 @@ def extended(catalogue: Catalogue, ids: np.ndarray, about: pl.DataFrame, file: F
 
     Args:
         catalogue: Catalogue.
-        ids: [N], in the type of the catalogue's.
-        about: what is said of them, a row each; columns that the catalogue does not have are left out.
-        file: where that is from, for messages.
+        ids: [N] ids of the type of the catalogue's.
+        about: their attributes, one row per item; columns that the catalogue does not have are left out.
+        file: where the attributes are from, for messages.
 
     Raises:
-        UserError: a column's type differs from the catalogue's.
+        UserError: if a column's type differs from the catalogue's.
     """
     own = pl.DataFrame() if catalogue.about is None else catalogue.about
     columns = []
@@ -79,27 +79,27 @@ def extended(catalogue: Catalogue, ids: np.ndarray, about: pl.DataFrame, file: F
 
 
 def _ids(catalogue, file, tokens):
-    """Returns the ids of new items, in the type of the catalogue's."""
+    """Returns the ids of new items, converted to the type of the catalogue's."""
     ids = as_ids(tokens)
     if ids.dtype.kind == catalogue.ids.dtype.kind:
         return ids
     if catalogue.ids.dtype.kind == "i":
         odd = tokens.filter(tokens.cast(pl.Int64, strict=False).is_null())
         said = shown(odd[0] if len(odd) else tokens[0])
-        raise UserError(f"{file}: item {said} is new and no integer, as all ids of the training are: mend it")
+        raise UserError(f"{file}: new item {said} is not an integer, as all ids of the training are: mend it")
     return np.array(tokens.to_list(), catalogue.ids.dtype)
 
 
 def column(name: str, values: Sequence, dtype: Any) -> pl.Series:
-    """Returns what is said of new items as a column of the catalogue; dates may be texts, as JSON has them.
+    """Returns an attribute of new items as a column of the catalogue; dates may be texts, as in JSON.
 
     >>> column("released", ["2005-01-31", None], pl.Date).to_list()
     [datetime.date(2005, 1, 31), None]
 
     Args:
-        name: of the column.
-        values: one an item; None where it is not known.
-        dtype: of the column in the catalogue.
+        name: name of the column.
+        values: one per item; None where unknown.
+        dtype: type of the column in the catalogue.
 
     Raises:
         UserError: if a value is of another type.
@@ -113,7 +113,7 @@ def column(name: str, values: Sequence, dtype: Any) -> pl.Series:
 
 
 def fits(value: Any, dtype: Any) -> bool:
-    """Returns whether a column of this type takes a value."""
+    """Returns whether a column of this type can hold a value."""
     try:
         pl.Series([_fitted(value, dtype)], dtype=dtype)
     except WRONG:
@@ -122,7 +122,7 @@ def fits(value: Any, dtype: Any) -> bool:
 
 
 def _fitted(value, dtype):
-    """A value as a column of this type takes it. Raises TypeError or ValueError where it is of another type."""
+    """Returns a value converted for a column of this type. Raises TypeError or ValueError if it is of another type."""
     value = value.item() if isinstance(value, np.generic) else value
     if value is None or isinstance(dtype, pl.Struct):
         return value
@@ -154,5 +154,5 @@ def _cast(column, dtype, file):
         return column.cast(dtype)
     except pl.exceptions.PolarsError:
         raise UserError(
-            f"{file}: column {column.name} holds {column.dtype}, and {dtype} in the training: give it so"
+            f"{file}: column {column.name} holds {column.dtype}, but {dtype} in the training: convert it to that"
         ) from None

@@ -1,4 +1,4 @@
-"""What items are about, by a column of their table, and where that changes from one event to the next."""
+"""Topics of items, from a column of their table, and where the topic changes from one event to the next."""
 
 import numpy as np
 
@@ -8,15 +8,15 @@ from jaxrec.data.files.text import some
 from jaxrec.data.interactions import GENRES, Catalogue
 from jaxrec.system.errors import UserError
 
-SAME, OTHER = 1, 2  #: whether an item shares a topic with another; 0: of one of them none is known
-AT_ONCE = 1 << 16  # pairs of items that are compared
+SAME, OTHER = 1, 2  #: two items share a topic, or share none; 0: the topics of one of them are unknown
+AT_ONCE = 1 << 16  # pairs of items compared at once
 
 
 def column(catalogue: Catalogue, name: str = "") -> str | None:
-    """The column of the topics: the named one, else the first that is called as genres or categories are; None: none.
+    """Returns the column of the topics: the named one, otherwise one with a common name such as genres; None without.
 
     Raises:
-        UserError: items have no column of this name.
+        UserError: if the items have no column of this name.
     """
     names = [] if catalogue.about is None else catalogue.about.columns
     if name and name not in names:
@@ -27,7 +27,7 @@ def column(catalogue: Catalogue, name: str = "") -> str | None:
 
 
 def values(catalogue: Catalogue, name: str = "") -> np.ndarray | None:
-    """The topics of every item, [V + 1, F] int32: numbers from 1, then 0; row 0 is of no item. None without a column.
+    """Returns the topics of every item, [V + 1, F] int32: numbers from 1, padded with 0; row 0 is of no item.
 
     >>> import polars as pl
     >>> about = pl.DataFrame({"genres": ["War|Drama", "Drama", None]})
@@ -35,7 +35,14 @@ def values(catalogue: Catalogue, name: str = "") -> np.ndarray | None:
     [[0, 0], [1, 2], [1, 0], [0, 0]]
 
     Args:
-        name: of the column, as `column` has it; what of a text is a value, `features.build` says.
+        catalogue: the items.
+        name: name of the column, as for `column`; texts are split into values as in `features.build`.
+
+    Returns:
+        The topics; None if there is no column of topics, or none is named and the one found holds no values.
+
+    Raises:
+        UserError: as `column`; also if the named column holds no values.
     """
     if (found := column(catalogue, name)) is None:
         return None
@@ -44,7 +51,7 @@ def values(catalogue: Catalogue, name: str = "") -> np.ndarray | None:
     except UserError:
         if name:
             raise
-        return None  # a column that is only called so
+        return None  # a column with the name of topics that holds none
     number = pairs["value"].rank("dense").to_numpy().astype(np.int32)
     item = pairs["item"].to_numpy()
     order = np.lexsort((number, item))
@@ -55,7 +62,7 @@ def values(catalogue: Catalogue, name: str = "") -> np.ndarray | None:
 
 
 def compared(topics: np.ndarray, items: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Of each pair of items [N] whether they share a topic: SAME, OTHER, or 0 where one has none. [N] uint8"""
+    """Returns whether the items of each pair share a topic: SAME, OTHER, or 0 where one has none. [N] uint8"""
     found = np.zeros(len(items), np.uint8)
     for first in range(0, len(items), AT_ONCE):
         part = slice(first, first + AT_ONCE)
@@ -67,16 +74,16 @@ def compared(topics: np.ndarray, items: np.ndarray, others: np.ndarray) -> np.nd
 
 
 def switches(topics: np.ndarray, items: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Of each event of histories whether its item shares a topic with the one before. [N] uint8, as of `compared`
+    """Returns whether each event's item shares a topic with the previous one. [N] uint8, as `compared` returns
 
     >>> topics = np.array([[0], [1], [1], [2]])
     >>> switches(topics, np.array([1, 2, 3, 0, 1]), np.array([0, 5])).tolist()
     [0, 1, 2, 0, 0]
 
     Args:
-        topics: as of `values`.
-        items: [N] numbers, 0 of one that is not known.
-        offsets: [U + 1], where histories begin; the first event of each is 0.
+        topics: [V + 1, F], from `values`.
+        items: [N] item numbers of consecutive histories, 0 for an unknown item.
+        offsets: [U + 1] where each history begins; the result for its first event is 0.
     """
     items = np.asarray(items)
     found = np.zeros(len(items), np.uint8)

@@ -1,4 +1,4 @@
-"""What is known of users beside their events, from a table of users, and the numbers that models have of it."""
+"""User attributes from a table of users, and the numbers by which models look them up."""
 
 import datetime
 import decimal
@@ -19,25 +19,25 @@ from jaxrec.system import arguments, checksums
 from jaxrec.system.errors import UserError
 
 KEY = "config.user_features"
-MOST = 65_000  # different values of a column
-#: types of values that a table of users may have, and a request
+MOST = 65_000  # maximum number of distinct values of a column
+#: types of values that a table of users or a request may have
 VALUES = (str, bool, np.bool_, int, float, np.number, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
 
 
 class Column(NamedTuple):
-    """A column whose values have vectors; values are numbered from 1, and 0 is what is not known."""
+    """A user column whose values have embeddings; values are numbered from 1, and 0 means unknown."""
 
     name: str
-    values: tuple[str, ...] = ()  #: of categories, sorted
-    ends: tuple[float, ...] = ()  #: of a quantity, the upper ends of its bins, ascending
+    values: tuple[str, ...] = ()  #: the categories, sorted
+    ends: tuple[float, ...] = ()  #: for a quantity, the upper ends of its bins, ascending
 
     @property
     def size(self) -> int:
-        """How many numbers there are."""
+        """The number of values or bins, without the 0 for unknown."""
         return len(self.values) + len(self.ends)
 
     def numbers(self, values: Sequence) -> list[int]:
-        """The numbers of some values: texts, numbers, booleans or dates; None where that is not known.
+        """Returns the numbers of some values: texts, numbers, booleans or dates, or None where unknown.
 
         >>> Column("gender", values=("F", "M")).numbers(["M", None, "X"])
         [2, 0, 0]
@@ -53,16 +53,16 @@ class Column(NamedTuple):
 
 
 def described(interactions: Interactions, given: Input) -> Interactions:
-    """The interactions with the columns of the named table of users, or of one found beside the log.
+    """Returns the interactions with the columns of the given table of users, or of one found beside the log.
 
-    One that lies beside the log by chance, and is no table of these users, is left alone, and that is said.
+    A table found beside the log that can't be read, or isn't about these users, is ignored with a note.
 
     Raises:
-        UserError: the named table is missing or damaged, or has none of the log's users.
+        UserError: if the given table is missing or damaged, or has none of the log's users.
     """
     path = given.users
     if (isinstance(path, str) and not path) or (path is None and (not given.files or interactions.digest is not None)):
-        return interactions  # of a prepared folder its own
+        return interactions  # a prepared folder has its own columns
     column = given.columns.get("user")
     own = Catalogue(interactions.users)
     try:
@@ -74,7 +74,7 @@ def described(interactions: Interactions, given: Input) -> Interactions:
         unknown = ids.join(about, on=ID, how="anti")[ID]
         if len(unknown) == len(ids):
             told = f"{short(str(about[ID].first()))}, where the log has {short(str(own.ids[0]))}"
-            raise UserError(f"{name}: none of its ids is a user of the log, as {told}: call the ids' column user_id")
+            raise UserError(f"{name}: none of its ids is a user of the log; it has {told}: name their column user_id")
     except UserError as error:
         if path is not None:
             raise
@@ -92,19 +92,19 @@ def described(interactions: Interactions, given: Input) -> Interactions:
 
 
 def parse(names: str) -> list[str]:
-    """The columns that a key names, without what follows a colon: "gender, job:category" -> ["gender", "job"]."""
+    """Returns the columns of a key, without what follows a colon: "gender, job:category" -> ["gender", "job"]."""
     return [name.partition(":")[0] for name in features.parse(names)]
 
 
 def chosen(interactions: Interactions, names: str) -> Interactions:
-    """The interactions whose columns of users are numbered as a model is to be shown them.
+    """Returns the interactions with the user columns that a model uses, their values numbered.
 
-    Texts and booleans are categories, those that two users or more share; numbers and dates lie in up to 20 quantiles,
-    and are categories where the name is followed by `:category`.
+    Texts and booleans are categories; only values that two or more users share are kept. Numbers and dates are binned
+    into up to 20 quantiles, or are categories if the name is followed by `:category`.
 
     Args:
-        interactions: of the training.
-        names: `user_features` of a configuration; "": none.
+        interactions: the interactions of the training.
+        names: `user_features` of a configuration; "" for none.
 
     >>> from jaxrec.data.interactions import from_sequences
     >>> about = pl.DataFrame({"gender": ["F", "M", "F"]})
@@ -113,7 +113,7 @@ def chosen(interactions: Interactions, names: str) -> Interactions:
     (Column(name='gender', values=('F',), ends=()),)
 
     Raises:
-        UserError: there is no such column, or no model could learn from it; the message names those there are.
+        UserError: if there is no such column (the message names those there are), or no model could learn from it.
     """
     if not (wanted := features.parse(names)):
         return interactions
@@ -133,7 +133,7 @@ def _made(about, name):
     if column not in about.columns:
         raise UserError(f"{KEY} names {column}: users have no such column, there are {some(about.columns, 30)}")
     if kind not in ("", features.CATEGORY):
-        raise UserError(f"{KEY} names {name}: after the colon only {features.CATEGORY} may come")
+        raise UserError(f"{KEY} names {name}: only {features.CATEGORY} may follow the colon")
     found = about[column]
     _check(found)
     if not kind and (found.dtype.is_numeric() or found.dtype.is_temporal()):
@@ -144,7 +144,7 @@ def _made(about, name):
     counts = texts.value_counts(name="users").filter(pl.col("users") >= features.SHARED)
     values = sorted(set(counts[texts.name].drop_nulls().to_list()) - {""})
     if not values:
-        raise UserError(f"{KEY} names {name}: no value of it is that of two users or more: leave it out")
+        raise UserError(f"{KEY} names {name}: no value is shared by two or more users: leave it out")
     if len(values) > MOST:
         raise UserError(f"{KEY} names {name}, which has more than {MOST:,} different values: name a coarser column")
     return Column(column, values=tuple(values))
@@ -152,12 +152,12 @@ def _made(about, name):
 
 def _check(column):
     if column.dtype.is_nested() or column.dtype == pl.Binary:
-        said = f"a user has one value of each column, a text, a number, a date or a boolean, not {column.dtype}"
+        said = f"a column of users holds one text, number, date or boolean per user, not {column.dtype}"
         raise UserError(f"{KEY} names {column.name}: {said}")
 
 
 def per_user(interactions: Interactions, columns: Sequence[Column]) -> dict[str, np.ndarray] | None:
-    """The numbers of the users of a log, by column: [U] uint16 each, 0 of a column that the log lacks; None without."""
+    """Returns {column: [U] uint16 value numbers of the log's users}, 0 if the log lacks it; None without a table."""
     known = interactions.user_columns
     if known is None:
         return None
@@ -171,7 +171,7 @@ def per_user(interactions: Interactions, columns: Sequence[Column]) -> dict[str,
 
 
 def per_event(interactions: Interactions, columns: Sequence[Column] | None = None) -> dict[str, np.ndarray] | None:
-    """`per_user` of the user of each event, [N]; by default of the chosen columns. None where there are none."""
+    """Returns `per_user`, repeated for each event: [N]. By default of the chosen columns; None if there are none."""
     known = interactions.user_columns
     columns = (known.chosen if known else ()) if columns is None else columns
     if known is None or not columns:
@@ -181,22 +181,22 @@ def per_event(interactions: Interactions, columns: Sequence[Column] | None = Non
 
 
 def of_request(given: Any, columns: Sequence[Column], which: str = "") -> tuple[dict[str, int], list]:
-    """The numbers of what a request says of its user, by column, and the values that no user of the training had.
+    """Returns {column: value number} of what a request says about its user, and the values unknown to the model.
 
     >>> of_request({"gender": "X"}, [Column("gender", values=("F", "M"))])
     ({'gender': 0}, ['X'])
 
     Raises:
-        UserError: the model is shown no such column, or that is no value.
+        UserError: if the model uses no such column, or a value is of the wrong type.
     """
     if not isinstance(given, Mapping):
-        raise UserError(f"{which}user_columns: {short(repr(given))} is no mapping: give {{column: value}}")
+        raise UserError(f"{which}user_columns: {short(repr(given))} is not a mapping: give {{column: value}}")
     known = {column.name: column for column in columns}
     numbers, unknown = {}, []
     for name, value in given.items():
         if name not in known:
             raise UserError(
-                f"{which}user_columns: the model is shown no {short(str(name))}: there are {some(known, 30)}"
+                f"{which}user_columns: the model does not use {short(str(name))}: it uses {some(known, 30)}"
             )
         if not (value is None or isinstance(value, VALUES)):
             raise UserError(f"{which}user_columns: {name} is {short(repr(value))}: give a text, a number or a date")
@@ -206,7 +206,7 @@ def of_request(given: Any, columns: Sequence[Column], which: str = "") -> tuple[
 
 
 def values_of(interactions: Interactions, row: int) -> dict:
-    """What the log says of a user, by column; empty where nothing is known."""
+    """Returns {column: value} of what the log says about a user; empty if nothing is known."""
     known = interactions.user_columns
     if known is None:
         return {}
@@ -216,7 +216,7 @@ def values_of(interactions: Interactions, row: int) -> dict:
 
 
 def stored(interactions: Interactions) -> dict | None:
-    """The chosen columns as plain values, with a checksum of the users' numbers; None where none are chosen."""
+    """Returns the chosen columns as plain values, with a checksum of the users' numbers; None if none are chosen."""
     if interactions.user_columns is None or not interactions.user_columns.chosen:
         return None
     columns = interactions.user_columns.chosen
@@ -226,7 +226,7 @@ def stored(interactions: Interactions) -> dict | None:
 
 
 def restored(stored: dict | None) -> tuple[Column, ...]:
-    """The Columns that `stored` describes."""
+    """Returns the columns from the result of `stored`."""
     return tuple(
         Column(each["name"], tuple(each["values"]), tuple(each["ends"]))
         for each in (stored or {"columns": []})["columns"]
@@ -242,13 +242,13 @@ def _text(value):
 
 
 def _quantity(value):
-    """A number, or the seconds since 1970 of a date; NaN for what is neither."""
+    """Returns a number as float, a date as seconds since 1970, and NaN for anything else."""
     value = value.strip() if isinstance(value, str) else value
     value = value.astype("datetime64[us]").item() if isinstance(value, np.datetime64) else value
     if isinstance(value, bool | np.bool_):
         return math.nan
     try:
         return float(value)
-    except (TypeError, ValueError, OverflowError):  # dates, times of day and the like; integers beyond floats
+    except (TypeError, ValueError, OverflowError):  # dates, times of day and the like; integers too large for a float
         moment = arguments.microseconds(value)
         return math.nan if moment is None else moment / 1_000_000

@@ -13,7 +13,7 @@ class Users(NamedTuple):
     """The users: user u's vector is row u of the model's user table."""
 
     ids: list  #: external ids, all int or all str
-    trained: np.ndarray  #: [U] bool; users that weren't trained are treated as new
+    trained: np.ndarray  #: [U] bool; users without training are treated as new
 
     def save(self, path: str | Path) -> None:
         """Writes the users as Parquet: the columns "id" and "trained"."""
@@ -31,5 +31,5 @@ class Users(NamedTuple):
         return {id: row for row, (id, trained) in enumerate(zip(self.ids, self.trained, strict=True)) if trained}
 
     def own(self, id: Any) -> str | int | None:
-        """Returns an id in the training's type, so that 7 and "7" are the same user; None where it can't be one."""
+        """Returns an id in the training's type, so that 7 and "7" are the same user; None if it can't be an id."""
         return arguments.as_id(id, int if self.ids and isinstance(self.ids[0], int) else str)

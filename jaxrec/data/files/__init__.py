@@ -1,1 +1,1 @@
-"""Files as they come: opened, unpacked, walked and downloaded, and their text line by line."""
+"""Raw files: downloaded, listed, opened and unpacked, and their text read line by line."""

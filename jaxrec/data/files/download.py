@@ -1,4 +1,4 @@
-"""Downloads a file: resumes where it was cut off, verifies it, and puts it in place only when complete."""
+"""Downloads a file: resumes an interrupted download, verifies the file, and puts it in place only when complete."""
 
 import contextlib
 import errno
@@ -19,7 +19,7 @@ from jaxrec.system import console as consoles
 from jaxrec.system.errors import UserError
 
 TIMEOUT = 30  # seconds without data
-RETRIES = 4  # consecutive connections without progress
+RETRIES = 4  # maximum consecutive retries without progress
 WAIT = 1.0  # seconds before the first retry; doubles with each further one
 CHUNK = 1 << 16
 COLUMNS = (progress.BarColumn, progress.DownloadColumn, progress.TransferSpeedColumn, progress.TimeRemainingColumn)
@@ -30,19 +30,19 @@ class _Cut(Exception):
 
 
 def download(url: str, path: str | Path, *, checksum: str | None = None, console: Console | None = None) -> None:
-    """Downloads a file to `path` unless it exists. A partial file is kept as `path`.part, and resumed by the next call.
+    """Downloads a file to `path` unless it exists. Keeps a partial file as `path`.part, which the next call resumes.
 
-    A second process waits for the first to finish the same file.
+    If another process is downloading the same file, waits for it to finish.
 
     Args:
-        url: of the file.
+        url: the address of the file.
         path: where to put it.
-        checksum: "md5:HEX", "sha256:HEX", "git:HEX" (git's blob hash), or "md5-url:URL" of a file with the MD5.
+        checksum: "md5:HEX", "sha256:HEX", "git:HEX" (git's blob hash), or "md5-url:URL", of a file that holds the MD5.
         console: for the progress bar; standard error by default.
 
     Raises:
-        UserError: if there is no connection, an HTTP error, an interruption that retries don't overcome, a different
-            checksum, a full disk, or no permission to write.
+        UserError: if there is no connection, the server answers with an error, retries don't overcome an interruption,
+            the checksum differs, the disk is full, or the path can't be written.
     """
     path = Path(path).absolute()
     by_hand = f"download it by other means and put it as {path}"
@@ -60,30 +60,30 @@ def download(url: str, path: str | Path, *, checksum: str | None = None, console
             if kind and (found := _digest(file.name, kind)) != expected.lower():
                 _remove(file.name)
                 what = f"the checksum differs ({kind} {found} instead of {expected}): damaged, or another version"
-                raise UserError(f"{url}: {what}; what came is removed: try again, or {by_hand}")
+                raise UserError(f"{url}: {what}; the file was removed: try again, or {by_hand}")
             os.fsync(file.fileno())
             Path(file.name).replace(path)
             _remove(file.name)
     except urllib.error.HTTPError as error:
         raise UserError(f"{url}: {error}: {by_hand}") from error
     except urllib.error.URLError as error:
-        raise UserError(f"{url}: no connection ({error.reason}): mend the network, or {by_hand}") from error
+        raise UserError(f"{url}: no connection ({error.reason}): check the network, or {by_hand}") from error
     except _Cut as error:
         what = f"{error} after {_so_far(bar)}"
-        raise UserError(f"{url}: {what}: try again, which goes on from there, or {by_hand}") from error
-    except OSError as error:  # of the disk; network errors are caught above
+        raise UserError(f"{url}: {what}: try again, which resumes from there, or {by_hand}") from error
+    except OSError as error:  # from the disk; network errors are caught above
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             what = f"{path} cannot be written ({error.strerror})"
-            raise UserError(f"{url}: {what}: make {path.parent} a folder that you may write into") from error
+            raise UserError(f"{url}: {what}: make {path.parent} a folder that you can write to") from error
         missing = bar.tasks[0].remaining
         room = filesize.decimal(int(missing)) if missing else "some"
-        cure = f"free {room} of disk space in {path.parent} and try again, which goes on from there"
+        cure = f"free {room} of disk space in {path.parent} and try again, which resumes from there"
         raise UserError(f"{url}: the disk is full: {cure}") from error
 
 
 @contextlib.contextmanager
 def _held(path, console):
-    """Yields the locked partial file, open for appending; None if `path` exists, as when another process wrote it."""
+    """Yields the locked partial file, open for appending; None if `path` exists, perhaps written by another process."""
     part = path.with_name(path.name + ".part")
     while not path.exists():
         with part.open("ab", buffering=0) as file:
@@ -106,7 +106,7 @@ def _held(path, console):
 
 
 def _receive(url, file, bar):
-    """Appends the missing bytes, reconnecting as long as connections make progress."""
+    """Appends the missing bytes; reconnects after interruptions, up to RETRIES times without progress."""
     begun = furthest = file.seek(0, os.SEEK_END)
     failures = 0
     bar.reset(bar.task_ids[0], completed=begun)
@@ -126,7 +126,7 @@ def _receive(url, file, bar):
 
 
 def _connect(url, file, bar):
-    """Appends one connection's bytes; starts over if the file has changed or the server doesn't support Range."""
+    """Appends the bytes of one connection; starts over if the file has changed or the server doesn't support Range."""
     have, tag = file.seek(0, os.SEEK_END), Path(f"{file.name}.tag")
     of, _, known = tag.read_text().partition("\n") if have and tag.exists() else ("", "", "")
     headers = {"Range": f"bytes={have}-", "If-Range": known} if known and of == url else {}
@@ -145,13 +145,13 @@ def _connect(url, file, bar):
             if have:
                 file.truncate(0)
             if response.status == 206:
-                raise _Cut("the server sent another part than it was asked for")
+                raise _Cut("the server sent another part than the one requested")
             have = 0
             _remember(tag, url, response.headers)
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         size = filesize.decimal(total) if total else "size unknown"
-        onwards = f", of which {filesize.decimal(have)} are here" if have else ""
+        onwards = f", of which {filesize.decimal(have)} are already here" if have else ""
         bar.console.print(f"downloading {url} ({size}{onwards})", soft_wrap=True)
         bar.reset(bar.task_ids[0], completed=have, total=total)
         for chunk in _chunks(response):
@@ -172,7 +172,7 @@ def _chunks(response):
 
 
 def _remember(tag, url, headers):
-    """Stores the If-Range value: the strong ETag, otherwise the date."""
+    """Stores the value for If-Range: the strong ETag, otherwise the modification date."""
     etag = headers.get("ETag") or "W/"
     if known := headers.get("Last-Modified") if etag.startswith("W/") else etag:
         tag.write_text(f"{url}\n{known}")
@@ -181,7 +181,7 @@ def _remember(tag, url, headers):
 
 
 def _expected(checksum, path, console):
-    """Returns the kind and hex digits of a checksum, fetching those given by URL."""
+    """Returns the kind and the hex digits of a checksum; downloads those given by URL."""
     kind, _, value = (checksum or "").partition(":")
     if kind != "md5-url":
         return kind, value

@@ -21,16 +21,16 @@ class Oddities:
         self._headers[file] = self._spans[file] = 0
 
     def headers(self, file: Any, number: int, place: Callable[[int], str]) -> None:
-        """Records `number` rows that repeat the header. `place`: which of them, from 0 -> its place, as "line 7".
+        """Records `number` rows that repeat the header. `place`: index among them -> place, such as "line 7".
 
         Raises:
-            UserError: after a million of them.
+            UserError: after a million repetitions.
         """
         if not self._headers[file]:
             self._first[file, "header"] = place(0)
         self._headers[file] += number
         if (over := self._headers[file] - text.BAD) > 0:
-            cure = "leave it out of the file"
+            cure = "remove it from the file"
             raise UserError(f"{file}, {place(number - over)}: the header again, over {text.BAD:,} times: {cure}")
 
     def spans(self, file: File, line: int, number: int) -> None:
@@ -40,7 +40,7 @@ class Oddities:
         self._spans[file] += number
 
     def notes(self) -> list[str]:
-        """Returns notes for people, a line per file and kind."""
+        """Returns the notes, one line per file and kind."""
         headers = [
             f"{file}: the header comes again and is left out: {_times(number)}, first in {self._first[file, 'header']}"
             for file, number in self._headers.items()

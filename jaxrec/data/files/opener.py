@@ -1,4 +1,4 @@
-"""Opens the files of an input: decompresses by their first bytes, limits the unpacked size, detects changes."""
+"""Opens the files of an input: detects compression by the first bytes, limits the unpacked size, detects changes."""
 
 import bz2
 import gzip
@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 from jaxrec.system.errors import UserError
 from jaxrec.system.files import SMALL, open_regular
 
-RATIO = 200  # unpacked to packed bytes above which --allow-large is required
+RATIO = 200  # ratio of unpacked to packed bytes above which --allow-large is required
 FLOOR = 1 << 28  # unpacked bytes per input that are always allowed
 MEMBERS = 100_000  # maximum members of a zip
 DIRECTORY = 1 << 24  # maximum bytes of a zip's central directory
 CHUNK = 1 << 22  # bytes written to disk at once
-PACKED = 1 << 16  # packed bytes of bzip2 and xz read at once
-DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)  # the last: encrypted
+PACKED = 1 << 16  # compressed bytes of bzip2 and xz read at once
+DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)  # RuntimeError: encrypted
 
 
 class Unreadable(UserError):
@@ -42,14 +42,14 @@ class Packing(NamedTuple):
 
     name: str
     suffixes: tuple[str, ...]
-    marks: tuple[bytes, ...]  #: possible first bytes
+    marks: tuple[bytes, ...]  #: possible first bytes of a file
     unpack: Callable  #: stream -> (stream, exceptions for damaged data)
 
 
 class _Streams:
-    """Streams of bzip2 or xz one after another, with zeros between or after them, as tapes and xz pad them.
+    """Reads concatenated streams of bzip2 or xz, with zero bytes between or after them as padding.
 
-    The readers of the standard library end without a word at anything else that follows a stream.
+    The readers of the standard library stop silently at anything else that follows a stream; this one raises an error.
     """
 
     def __init__(self, packed, make: Callable):
@@ -79,7 +79,7 @@ class _Streams:
                 return data
 
     def close(self):
-        """Does nothing: the packed stream is closed by whoever opened it."""
+        """Does nothing: the compressed stream is closed by its owner."""
 
 
 def _by(make: Callable) -> Callable:
@@ -115,7 +115,7 @@ LONGEST = max(len(mark) for packing in PACKINGS for mark in packing.marks)
 
 
 class Opener:
-    """Opens files and members of zips, counts their unpacked bytes in total, and records the files read.
+    """Opens files and members of zips, counts their unpacked bytes in total, and remembers the files it read.
 
     Args:
         allow_large: whether data may unpack to more than RATIO times their size.
@@ -123,9 +123,9 @@ class Opener:
 
     def __init__(self, allow_large: bool = False):
         self.allow_large = allow_large
-        self.packed = self.unpacked = 0  # of compressed data so far
-        self._reached = {}  # (path, member) -> its part of these counts
-        self._sizes = {}  # (path, member) -> bytes in the zip
+        self.packed = self.unpacked = 0  # bytes of compressed data read so far
+        self._reached = {}  # (path, member) -> its share of these counts
+        self._sizes = {}  # (path, member) -> compressed bytes in the zip
         self._left = {}  # path of a zip -> its bytes not yet attributed to a member
         self._stamps = {}  # path -> identity, size and time, to detect changes
         self._archive: tuple[Path, zipfile.ZipFile] | None = None  # the zip opened last
@@ -135,7 +135,7 @@ class Opener:
         """Returns the decompressed bytes of a file, or of a member of a zip.
 
         Raises:
-            Unreadable: if it can't be read; also while reading, if it is damaged or unpacks to more than is allowed.
+            Unreadable: if it can't be read; also while reading, if it is damaged or exceeds the allowed unpacked size.
         """
         try:
             raw, size = self._member(path, member) if member else self._file(path)
@@ -145,7 +145,7 @@ class Opener:
             why = error.strerror or str(error)
             raise Unreadable(f"{label}: cannot be read ({why}): check the file and its permissions") from None
         except DAMAGED as error:
-            raise Unreadable(f"{label}: the zip is damaged or locked ({error}): fetch it again") from None
+            raise Unreadable(f"{label}: the zip is damaged or encrypted ({error}): fetch it again") from None
         packing = next((each for each in PACKINGS if start.startswith(each.marks)), None)
         if packing is None:
             _check_suffix(member or path.name, start, label)
@@ -160,7 +160,7 @@ class Opener:
         return io.BufferedReader(_Unpacked(inner, stream, errors, count, label), 1 << 16)
 
     def names(self, path: Path) -> list[str]:
-        """Returns the members of a zip, without folders.
+        """Returns the names of a zip's members, without folders.
 
         Raises:
             Unreadable: if the zip is damaged, or has too many members or two of the same name.
@@ -187,12 +187,12 @@ class Opener:
         return member in self._zip(path).NameToInfo
 
     def on_disk(self, path: Path, member: str, label: str) -> Path | bytes:
-        """Returns the decompressed bytes for readers that need them at once: as a path, or as bytes if they are few.
+        """Returns the decompressed data for readers that need all of it: a path, or the bytes if they are few.
 
-        A temporary file at the path is deleted when another is requested.
+        If the path is a temporary file, it is deleted when the next file is requested.
 
         Raises:
-            Unreadable: as for `open`, or if the disk is too small.
+            Unreadable: as `open`; also if the disk is full.
         """
         if self._on_disk and self._on_disk[0] == (path, member):
             return _place(self._on_disk[1])
@@ -206,7 +206,7 @@ class Opener:
         return _place(held)
 
     def close(self) -> None:
-        """Closes what is open.
+        """Closes all open files.
 
         Raises:
             UserError: if a file has changed since it was first read.
@@ -231,7 +231,7 @@ class Opener:
         if member not in archive.NameToInfo:
             raise zipfile.BadZipFile(f"{member} is not in it")
         known = archive.getinfo(member)
-        if (path, member) not in self._sizes:  # members may overlap
+        if (path, member) not in self._sizes:  # members may overlap, so count no byte of the zip twice
             self._sizes[path, member] = min(known.compress_size, self._left[path])
             self._left[path] -= self._sizes[path, member]
             size = self._sizes[path, member]
@@ -246,19 +246,19 @@ class Opener:
         return self._archive[1]
 
     def _count(self, key, packed: int, unpacked: int, label: str) -> None:
-        before = self._reached.get(key, (0, 0))  # a file opened again counts by its maximum
+        before = self._reached.get(key, (0, 0))  # a file opened again is counted once
         self._reached[key] = max(packed, before[0]), max(unpacked, before[1])
         self.packed += self._reached[key][0] - before[0]
         self.unpacked += self._reached[key][1] - before[1]
         if self.unpacked > max(FLOOR, RATIO * self.packed) and not self.allow_large:
             raise Unreadable(
                 f"{label}: {self.packed:,} compressed bytes unpack to over {self.unpacked:,}, more than {RATIO} times "
-                "as many, as data do that are made to fill a disk: if these are not, prepare them with --allow-large"
+                "as many, as in a file made to fill a disk: if you trust it, prepare it with --allow-large"
             )
 
 
 class _Unpacked(io.RawIOBase):
-    """A decompressing stream that counts its bytes and raises uniform errors."""
+    """A decompressing stream that counts its bytes and raises the same errors for all formats."""
 
     def __init__(self, stream, packed, errors, count, label):
         self._stream, self._packed, self._errors = stream, packed, (*DAMAGED, *errors)
@@ -288,7 +288,7 @@ class _Unpacked(io.RawIOBase):
 
 
 class _Directory(io.BufferedReader):
-    """A zip file that rejects a central directory of over DIRECTORY bytes, closed with the last member read from it."""
+    """A zip file that rejects a central directory of over DIRECTORY bytes; it closes when nothing refers to it."""
 
     def __init__(self, raw: io.FileIO, path: Path):
         super().__init__(raw)
@@ -308,7 +308,7 @@ def _place(held: "bytes | _Spooled") -> Path | bytes:
 
 
 class _Spooled:
-    """A temporary file with a stream's bytes, deleted with this object."""
+    """A temporary file with the bytes of a stream; it is deleted with this object."""
 
     def __init__(self, begun: bytes, stream, label: str):
         self._file = tempfile.NamedTemporaryFile(prefix="jaxrec-")  # noqa: SIM115

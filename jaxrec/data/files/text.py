@@ -1,4 +1,4 @@
-"""Reads text files in pieces of whole lines, plain, compressed or zipped; keeps line numbers and collects bad rows."""
+"""Reads plain, compressed or zipped text files in pieces of whole lines, with line numbers; collects bad rows."""
 
 import csv
 import io
@@ -19,13 +19,13 @@ PIECE = 1 << 25  # bytes
 LINES = 1 << 20  # maximum lines of a piece, and of consecutive blank lines
 LINE = 1 << 26  # maximum bytes of a line
 SPAN = 10_000  # maximum lines of a quoted field
-BLOCK = 1 << 20  # bytes examined at once
+BLOCK = 1 << 20  # bytes read or examined at once
 MARK = b"\xef\xbb\xbf"  # byte order mark
 NO_TEXT = b"\xff"  # a byte that doesn't occur in UTF-8
 EXAMPLES = 5
 NAME = 200  # maximum characters of a name in a message
-BAD = 1_000_000  # bad rows after which reading stops
-NO_OTHERS = "All rows are bad, so that none is left if they are skipped: mend them"
+BAD = 1_000_000  # number of bad rows after which reading stops
+NO_OTHERS = "All rows are bad, so skipping them would leave none: mend them"
 MISSING = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -57,18 +57,18 @@ class File:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The names of its folders, below the path that was given."""
+        """The names of its folders below the given path."""
         above = self.path.parent.relative_to(self.root).parts if self.root else ()
         return above + Path(self.member).parts[:-1]
 
     @property
     def below(self) -> str:
-        """The name with its folders."""
+        """The name, with the folders below the given path."""
         return "/".join((*self.folders, self.name))
 
     @property
     def keys(self) -> dict[str, str | None]:
-        """The keys in folder names: `day=2024-01-01` gives "day"; None for Hive's marker of a missing value.
+        """{key: value} from folder names such as `day=2024-01-01`; None for Hive's marker of a missing value.
 
         Raises:
             UserError: if a key occurs twice, or a name isn't UTF-8.
@@ -91,7 +91,7 @@ class File:
 
         Args:
             name: the file name.
-            above: whether to look in parent folders too, up to the path that was given.
+            above: whether to look in parent folders too, up to the given path.
         """
         names = (name, *(name + suffix for suffix in SUFFIXES))
         if self.member:
@@ -109,7 +109,7 @@ class File:
         return None
 
     def start(self, most: int) -> bytes:
-        """Returns the first bytes."""
+        """Returns up to `most` bytes from the beginning."""
         with self.open() as stream:
             return stream.read(most)
 
@@ -118,7 +118,7 @@ class File:
         return self.opener.open(self.path, self.member, str(self))
 
     def on_disk(self) -> Path | bytes:
-        """Returns the decompressed bytes for readers that need them at once; see `Opener.on_disk`."""
+        """Returns the decompressed data as a path or as bytes; see `Opener.on_disk`."""
         return self.opener.on_disk(self.path, self.member, str(self))
 
 
@@ -136,19 +136,19 @@ class Piece(NamedTuple):
 def pieces(
     file: File, size: int | None = None, encoding: str = "utf-8", quotes: bool = False, most: int | None = None
 ) -> Iterator[Piece]:
-    r"""Yields a file's lines in pieces of about `size` bytes, with line ends \n, without a byte order mark.
+    r"""Yields a file's lines in pieces of about `size` bytes, with \n as line end and without a byte order mark.
 
     Args:
         file: the file.
         size: bytes of a piece; PIECE by default.
         encoding: of the text.
-        quotes: whether double quotes protect line ends. Within quotes, \r stays unless it is the file's line end, and
-            so does \r\n.
+        quotes: whether double quotes protect line ends. Within quotes, \r and \r\n are kept unless they are the file's
+            line end.
         most: maximum bytes of a line; LINE by default.
 
     Raises:
-        UserError: if the file can't be read, isn't text, is truncated, or has a line of over `most` bytes or over LINES
-            blank ones in a row; gives the line where possible.
+        UserError: if the file can't be read, isn't text, is truncated, has a line of over `most` bytes, or has over
+            LINES blank lines in a row; names the line where possible.
     """
     size, most = max(size or PIECE, len(MARK)), most or LINE
     line, rest, blank, end, begins, ends = 1, b"", 0, False, True, b"\n"
@@ -170,7 +170,7 @@ def pieces(
             text, rest = text[:cut], text[cut:]
             if len(rest) >= most and b"\n" not in rest[:most]:
                 at = line + newlines(text)
-                raise UserError(f"{file}, line {at}: no line end in {most:,} bytes: a row a line is expected")
+                raise UserError(f"{file}, line {at}: no line end in {most:,} bytes: one row per line is expected")
             for part in _parted(text, quotes):
                 blank = blank + len(part) if part.startswith(b"\n") and not part.strip(b"\n") else 0
                 if blank > LINES:
@@ -180,7 +180,7 @@ def pieces(
 
 
 def _chunk(file: File, stream, size: int, line: int, rest: bytes) -> bytes:
-    """Returns the next `size` bytes, fewer at the end. `line`, `rest`: the next line's number and its bytes so far."""
+    """Returns the next `size` bytes, fewer at the end. `line`, `rest`: number and first bytes of an unfinished line."""
     parts, left = [], size
     try:
         while left and (part := stream.read1(min(left, BLOCK))):
@@ -193,7 +193,7 @@ def _chunk(file: File, stream, size: int, line: int, rest: bytes) -> bytes:
 
 
 def _parted(text: bytes, quotes: bool) -> Iterator[bytes]:
-    """Yields whole lines in parts of about LINES lines or fewer, to bound memory per line."""
+    """Yields whole lines in parts of at most about LINES lines, which bounds the memory that is taken per line."""
     begin = lines = 0
     for at in range(BLOCK, len(text), BLOCK):
         lines += newlines(text[at - BLOCK : at])
@@ -205,7 +205,7 @@ def _parted(text: bytes, quotes: bool) -> Iterator[bytes]:
 
 
 def _line_end(text: bytes) -> bytes:
-    r"""Returns the line end of a text's first line: \n, \r\n, or \r as on some old systems."""
+    r"""Returns the line end of the first line: \n, \r\n, or \r as on some old systems."""
     at = text.find(b"\n")
     if at < 0:
         return b"\r"
@@ -213,7 +213,7 @@ def _line_end(text: bytes) -> bytes:
 
 
 def _with_plain_ends(text: bytes, ends: bytes, quotes: bool) -> bytes:
-    r"""Replaces \r\n and \r by \n; within quotes, if they count, only the file's own line end."""
+    r"""Replaces \r\n and \r by \n; within double quotes, if `quotes`, only the file's own line end `ends`."""
     codes = kept = np.zeros(0, np.uint8)
     if quotes and ends != b"\r" and b'"' in text and NO_TEXT not in text:
         codes = np.frombuffer(text, np.uint8)
@@ -228,32 +228,32 @@ def _with_plain_ends(text: bytes, ends: bytes, quotes: bool) -> bytes:
 
 
 def newlines(text: bytes) -> int:
-    """Returns the number of newlines; several times faster than bytes.count."""
+    """Returns the number of newlines, several times faster than bytes.count."""
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("\n")))
 
 
 def _cut(text: bytes, quotes: bool) -> int:
-    """Returns the end of the last whole line, 0 if there is none. Quotes over more than SPAN lines count as broken."""
+    """Returns the end of the last whole line, 0 if there is none; quotes that span over SPAN lines count as broken."""
     last = cut = text.rfind(b"\n") + 1
     odd = quotes and b'"' in text and text.count(b'"', 0, cut) % 2
     for _ in range(SPAN):
         if not (cut and odd):
             return cut
-        before = text.rfind(b"\n", 0, cut - 1) + 1  # within quotes: go back to the line end before
+        before = text.rfind(b"\n", 0, cut - 1) + 1  # within quotes: go back to the previous line end
         odd = (odd + text.count(b'"', before, cut)) % 2
         cut = before
     return cut if not odd else last
 
 
 def csv_rows(lines: Iterable[str], **options: Any) -> Iterator[list[str]]:
-    """As `csv.reader`, for fields of up to LINE characters.
+    """Yields rows as `csv.reader` does, but allows fields of up to LINE characters.
 
     Raises:
-        csv.Error: as `csv.reader`, after yielding the rows before.
+        csv.Error: as `csv.reader`, after yielding the rows before the error.
     """
     reader = csv.reader(lines, **options)
     while True:
-        before = csv.field_size_limit(LINE)  # a setting of the whole process
+        before = csv.field_size_limit(LINE)  # a setting of the whole process, so restore it
         try:
             row = next(reader)
         except StopIteration:
@@ -278,27 +278,27 @@ def _decoded(file: File, first: int, text: bytes, encoding: str) -> bytes:
 
 
 class BadRows:
-    """Collects unusable rows: their number and the first few. `close` raises, unless they are to be skipped.
+    """Collects unusable rows: their number and the first few. `close` raises an error unless they are to be skipped.
 
     Args:
         skip: whether to skip them.
-        cure: what to do about them, for the message.
+        cure: what to do about them, for the error message.
     """
 
     def __init__(self, skip: bool = False, cure: str = ""):
         self.skip, self.cure, self.count, self.examples = skip, cure, 0, []
 
     def add(self, file: object, place: str, row: str, why: str) -> None:
-        """Records a row. `place`: as "line 7". `why`: what is wrong, and a cure."""
+        """Records a row. `place`: such as "line 7". `why`: what is wrong, and a cure."""
         if len(self.examples) < EXAMPLES:
             self.examples.append(f"{file}, {place}: {short(row)}: {why}")
         self.add_number(1)
 
     def add_number(self, number: int) -> None:
-        """Records further rows by number only.
+        """Records rows of which only the number is kept.
 
         Raises:
-            UserError: if there are more than BAD, and they may not be skipped.
+            UserError: if there are now more than BAD rows, and they may not be skipped.
         """
         self.count += number
         if self.count > BAD:
@@ -308,7 +308,7 @@ class BadRows:
         """Raises UserError with the first bad rows, unless there are none or they are skipped.
 
         Args:
-            others: number of usable rows; without any, to skip the bad ones is no cure.
+            others: number of usable rows; if there are none, skipping the bad ones is no cure.
         """
         if self.count and not self.skip:
             whole = "in all" if self.count <= BAD else "so far: the rest was not read"
@@ -324,7 +324,7 @@ class BadRows:
 
 
 def fail(file: object, line: int, row: str, cure: str) -> NoReturn:
-    """Raises UserError for a row."""
+    """Raises UserError for a row, with its place and a cure."""
     raise UserError(f"{file}, line {line}: {short(row)}: {cure}")
 
 

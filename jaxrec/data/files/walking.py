@@ -1,4 +1,4 @@
-"""Lists the files in folders, each once despite links, up to a number and a depth."""
+"""Lists the files in folders, each once even if links lead to it, up to a maximum number and depth."""
 
 import contextlib
 import json
@@ -12,9 +12,9 @@ from jaxrec.system import checksums
 from jaxrec.system.errors import UserError
 
 MOST, DEEP = 100_000, 32  # maximum number of files per log, and depth of folders
-HEAD, FEW = 1 << 16, 2  # bytes by which a file is judged, and lines of one that may be equal by chance
-STATE = "state.json"  # of a data set that Hugging Face's library saved
-DELTA = "_delta_log"  # folder of a Delta table beside its files
+HEAD, FEW = 1 << 16, 2  # bytes examined of a file, and lines that two files may share by chance
+STATE = "state.json"  # file in a data set saved by Hugging Face's library
+DELTA = "_delta_log"  # folder of a Delta table that holds its log
 
 
 class Folder(NamedTuple):
@@ -26,7 +26,7 @@ class Folder(NamedTuple):
 
 
 def scan(folder: Path) -> Folder:
-    """Returns the contents of a folder. Raises UserError if it can't be read, or is a Delta table's."""
+    """Returns the contents of a folder. Raises UserError if it can't be read, or is the folder of a Delta table."""
     found = Folder([], [], [])
     try:
         if is_delta(folder):
@@ -41,23 +41,23 @@ def scan(folder: Path) -> Folder:
 
 def is_delta(path: str | Path) -> bool:
     """Returns whether a path is the folder of a Delta table."""
-    return os.path.isdir(os.path.join(path, DELTA))  # False too for what is no path
+    return os.path.isdir(os.path.join(path, DELTA))  # also False for a string that is no path
 
 
 def of_delta(path: Path, table: Path) -> UserError:
-    """Returns the error for files of a Delta table that are read as any others. `table`: its folder."""
+    """Returns the error for reading the files of a Delta table like any others. `table`: the folder of the table."""
     what = "a Delta table" if path == table else f"of the Delta table {table}"
     return UserError(f"{path}: {what}, whose files hold removed rows too: name the table's folder alone as the log")
 
 
 def is_hidden(name: str) -> bool:
-    """Returns whether a file or folder of this name is skipped."""
+    """Returns whether files and folders of this name are skipped."""
     return name.startswith((".", "~$", "__MACOSX")) or (name.startswith("_") and "=" not in name)  # ~$: Excel's locks
 
 
 def walk(root: Path, say: Callable[[str], None]) -> list[Path]:
-    """Returns the files below a folder, each once despite links."""
-    seen, found, waiting, later = {_identity(root)}, [], [root], []  # later: the links
+    """Returns the files below a folder, each once even if links lead to it."""
+    seen, found, waiting, later = {_identity(root)}, [], [root], []  # later: links, which are followed last
     while waiting or later:
         each = waiting.pop() if waiting else later.pop(0)
         if each.is_symlink() and each != root:
@@ -69,7 +69,7 @@ def walk(root: Path, say: Callable[[str], None]) -> list[Path]:
                 found.append(each)
                 continue
         if len(each.relative_to(root).parts) > DEEP:
-            raise UserError(f"{shown(each)}: over {DEEP} folders within each other: name one that is nearer")
+            raise UserError(f"{shown(each)}: over {DEEP} folders within each other: name one closer to the files")
         inside = scan(each)
         refuse(inside.others)
         later += [one for one in (*inside.files, *inside.folders) if one.is_symlink()]
@@ -82,7 +82,7 @@ def walk(root: Path, say: Callable[[str], None]) -> list[Path]:
 
 
 def once(root: Path, paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Returns the paths below a folder that are to be read, and those that lead to the same files by a link."""
+    """Returns the paths below a folder to be read, and those left out because they link to the same files."""
     paths, same = list(paths), {}
     for each in paths:
         same.setdefault(_identity(each) if each.exists() else each, []).append(each)
@@ -99,38 +99,41 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def refuse(others: list[Path]) -> None:
-    """Raises UserError if there is anything that is neither a file nor a folder."""
+    """Raises UserError if there is anything that is neither a file nor a folder. `others`: from `Folder`."""
     for each in others:
         what = "a link to nowhere" if each.is_symlink() else "a pipe, a socket or a device"
-        raise UserError(f"{shown(each)}: {what}, where files are read: remove it, or name the files by a glob")
+        raise UserError(f"{shown(each)}: {what}, where files are expected: remove it, or name the files by a glob")
 
 
 def check_number(given: Path, number: int) -> None:
-    """Raises UserError for more than MOST files."""
+    """Raises UserError if there are more than MOST files."""
     if number > MOST:
-        raise UserError(f"{shown(given)}: over {MOST:,} files: name a part of them, or join them into fewer")
+        raise UserError(f"{shown(given)}: over {MOST:,} files: name some of them, or join them into fewer")
 
 
 def without_caches(files: list[File], say: Callable[[str], None]) -> list[File]:
-    """Returns the files but the caches beside a saved data set of Hugging Face's, whose state.json names its own."""
+    """Returns the files without the caches that lie beside a data set saved by Hugging Face's library.
+
+    The state.json of such a data set names its own files; other .arrow files beside it are caches.
+    """
     caches = []
     for state in (file for file in files if file.name == STATE and not file.member):
         beside = [file for file in files if file.path.parent == state.path.parent and file.suffix == ".arrow"]
         try:
             own = {each["filename"] for each in json.loads(state.path.read_bytes())["_data_files"]}
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):  # of another program
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):  # a state.json of another program
             continue
         if own <= {file.name for file in beside}:
             caches += [file for file in beside if file.name not in own]
     if caches:
-        say(f"not read: {some(file.below for file in caches)}: not of the data that {STATE} names")
+        say(f"not read: {some(file.below for file in caches)}: not among the files that {STATE} names")
     return [file for file in files if file not in caches]
 
 
 def say_copies(files: list[File], say: Callable[[str], None]) -> None:
-    """Says which files are others byte for byte, in folders that add the same columns.
+    """Notes files that are byte-for-byte copies of others, in folders that add the same columns.
 
-    Those of few lines, as of a header alone, are none, nor are members of zips and files that can't be read.
+    Files of very few lines, such as only a header, don't count, nor do members of zips and files that can't be read.
     """
     sizes, seen, found = {}, {}, []
     for file in (file for file in files if not file.member and file.path.is_file()):
@@ -143,14 +146,14 @@ def say_copies(files: list[File], say: Callable[[str], None]) -> None:
                 found.append((other, file))
     if found:
         (one, other), *more = found
-        also = f" ({len(more):,} more are that of another)" if more else ""
-        say(f"{other.below} is {one.below} byte for byte{also}, and read too: if these are copies, remove them")
+        also = f" (and {len(more):,} more equal another)" if more else ""
+        say(f"{other.below} equals {one.below} byte for byte{also}, and is read too: if these are copies, remove them")
 
 
 def check_distinct(files: list[File]) -> None:
-    """Checks that no file occurs twice, as plain and compressed, or also in a zip."""
+    """Checks that no file occurs twice, such as plain and compressed, or also in a zip."""
     seen = {}
     for file in files:
         other = seen.setdefault((file.path.parent, Path(file.member).parts[:-1], file.name), file)
         if other is not file and not (file.member and file.path != other.path):
-            raise UserError(f"{other} and {file} are one file twice: remove one, or name the one to read")
+            raise UserError(f"{other} and {file} are the same file twice: remove one, or name the one to read")

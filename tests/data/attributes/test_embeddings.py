@@ -1,4 +1,4 @@
-"""Vectors beside a table of items: a column of the table, row by row, or a message that says what to mend."""
+"""Vectors beside a table of items: a column of the table, row by row, or a message that says what to correct."""
 
 import gzip
 
@@ -39,7 +39,7 @@ def test_row_by_row_they_are_a_column_of_the_items(folder, tmp_path):
         of = dict(zip(found.ids.tolist(), found.about["image"].to_list(), strict=True))
         for row, id in enumerate(("i3", "i1", "i0", "i2")):
             np.testing.assert_allclose(of[id], VECTORS[row], rtol=1e-6)
-        assert of["i5"] is None  # without a row in the table
+        assert of["i5"] is None  # it has no row in the table
         assert features.build(found, ["image"]).vectors.shape == (7, 2)
         assert Attributes(found.about).pools({"title": "Film 3"})[0].tolist() == [4]
         facets(found.about)
@@ -49,7 +49,7 @@ def test_row_by_row_they_are_a_column_of_the_items(folder, tmp_path):
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (VECTORS[:5], r"items\.image\.npy: 5 rows, and 7 in .*: write a row for each row of the table"),
+        (VECTORS[:5], r"items\.image\.npy: 5 rows where .* has 7: write one row for each row of the table"),
         (VECTORS[:, 0], r"holds float64 \[7\]: write one matrix of numbers"),
         (VECTORS.astype(str), r"holds <U\d+ \[7, 2\]: write one matrix"),
         (np.array([[{}]] * 7), r"items\.image\.npy: can't be read as an array of numbers"),

@@ -16,7 +16,7 @@ def catalogue(**columns):
 
 
 def held(found, row):
-    """The values of a row of Features, by name."""
+    """The values in a row of Features, by name."""
     return [found.names[number - 1][1] for number in found.values[row] if number]
 
 
@@ -29,7 +29,7 @@ def held(found, row):
         (["Hair Care", "Skin Care", "Hair Care", "Skin Care"], [["Hair Care"], ["Skin Care"]] * 2),  # not four words
         ([["a", "b"], ["b"], ["a"], None], [["a", "b"], ["b"], ["a"], []]),
         ([True, False, True, False], [["true"], ["false"]] * 2),
-        (["x", "x", "x", "y"], [["x"], ["x"], ["x"], []]),  # y is of one item
+        (["x", "x", "x", "y"], [["x"], ["x"], ["x"], []]),  # only one item has y
         (["A|A", "A", "A", "A"], [["A"]] * 4),
         (pl.Series(["p", "q", "p", "q"], dtype=pl.Categorical), [["p"], ["q"]] * 2),
     ],
@@ -47,7 +47,7 @@ def test_values_of_two_columns_are_apart():
 
 @given(st.lists(st.integers(-1000, 1000) | st.floats(-5, 5), min_size=2, max_size=200), st.integers(2, 40))
 def test_numbers_are_binned_by_quantiles(numbers, copies):
-    """No more than so many bins, in the order of the numbers, and each with a fair share of the items."""
+    """At most BINS bins, in the order of the numbers, each with a fair share of the items."""
     column = np.repeat(np.array(numbers, float), copies)
     found = build(catalogue(price=column), ["price"])
     bins = found.values[:, 0]
@@ -73,7 +73,7 @@ def test_the_year_of_titles_is_asked_for_by_name():
 
 
 def test_what_only_unmet_items_have_is_left_out():
-    """Its vector would never be trained."""
+    """The embedding of such a value would never be trained."""
     whole = catalogue(genre=["A", "A", "B", "B", "A"])
     counted = whole.counted(np.array([3, 2, 1, 0, 0]))
     assert {value for _, value in build(whole, ["genre"]).names} == {"A", "B"}
@@ -97,14 +97,14 @@ def test_vectors_are_standardised_and_of_length_about_one():
     ("columns", "name", "said"),
     [
         ({"genre": ["A", "A"]}, "colour", "config.features names colour: items have no such column, there are genre"),
-        ({"title": ["A (1990)", "B (1991)"]}, "title", "no value of it is that of 2 items or more"),
-        ({"genre": [None, None]}, "genre", "no value of it"),
-        ({"genre": ["A", "A"]}, "genre:number", "after the colon only category may come"),
+        ({"title": ["A (1990)", "B (1991)"]}, "title", "no value is shared by 2 or more training items"),
+        ({"genre": [None, None]}, "genre", "no value is shared"),
+        ({"genre": ["A", "A"]}, "genre:number", "only category may follow the colon"),
         ({"at": [{"x": 1}, {"x": 1}]}, "at", "which holds Struct"),
-        ({"image": [[1.0, 2.0], [3.0]]}, "image", "they have 1 to 2 numbers: give all items as many"),
-        ({"image": [[1.0, 2.0], [3.0, float("nan")]]}, "image", "that in row 2 is not finite: mend it"),
-        ({"image": [[1.0, None], [3.0, 1.0]]}, "image", "that in row 1 is not finite"),
-        ({"price": [float("nan"), None]}, "price", "no value of it"),
+        ({"image": [[1.0, 2.0], [3.0]]}, "image", "they have 1 to 2 numbers: give all items vectors of one length"),
+        ({"image": [[1.0, 2.0], [3.0, float("nan")]]}, "image", "the one in row 2 is not finite: mend it"),
+        ({"image": [[1.0, None], [3.0, 1.0]]}, "image", "the one in row 1 is not finite"),
+        ({"price": [float("nan"), None]}, "price", "no value is shared"),
     ],
 )
 def test_what_is_no_feature_is_named_with_a_cure(columns, name, said):
@@ -138,14 +138,14 @@ def test_usable_are_columns_that_some_items_share_but_ids():
 
 
 def test_a_vector_that_no_model_could_compute_with_is_refused():
-    """Not even where it is that of an item that does not train, and has no part in how the others are scaled."""
+    """Even if it belongs to an item without training, which has no part in how the others are scaled."""
     vectors = catalogue(image=[[1.0, 0.0], [0.0, 2.0], [0.5, 1e300]])
-    with pytest.raises(UserError, match="that in row 3 is out of all proportion to the others: mend it"):
+    with pytest.raises(UserError, match="the one in row 3 is out of all proportion to the others: mend it"):
         build(vectors.counted(np.array([5, 5, 0])), parse("image"))
 
 
 def test_bins_and_scales_are_those_of_the_items_that_train():
-    """So that items which are only added later move none of them."""
+    """So items that are added later move none of them."""
     trained, counts = [1, 1, 2, 2, 3, 3, 4, 4], np.repeat([1, 0], [8, 90])
 
     def made(later):

@@ -1,4 +1,4 @@
-"""Laws of data.attributes.items: what a table says of an item stands beside that item; a broken table is named."""
+"""Laws of data.attributes.items: what a table says about an item is kept with that item; a broken table is reported."""
 
 import csv
 import datetime
@@ -76,7 +76,7 @@ def test_titles_and_genres_are_found_by_many_names_and_keep_their_own(tmp_path, 
     names = header.split(",")
     row = ",".join("1" if name == key else f"the {name}" for name in names)
     file = write(tmp_path, "items.csv", f"{header}\n{row}\n")
-    if key is None:  # the catalogue has the name id for ids
+    if key is None:  # the catalogue itself calls its ids id
         with pytest.raises(UserError, match="item_id and id could both be the ids: rename the column id"):
             items.table(file)
         return
@@ -97,7 +97,7 @@ def test_the_words_of_recbole_s_genres_are_apart(tmp_path, genres):
     assert items.table(write(tmp_path, "a.item", text)).rows() == [("1", "Film Noir")]
 
 
-VALUES = {  # of one kind each, as a CSV has them
+VALUES = {  # each list of one kind, as written in a CSV
     pl.Int64: st.integers(-(2**63), 2**63 - 1).map(lambda value: (value, str(value))),
     pl.Float64: st.floats(-1e15, 1e15).map(lambda value: (value, repr(value))),
     pl.Boolean: st.tuples(
@@ -119,7 +119,7 @@ def test_a_column_of_one_kind_has_its_values_and_one_odd_text_leaves_it_text(kin
         assert got.to_list() == texts
         return
     if kind is pl.Float64 and all(text in MISSING or text.lstrip("-").isdecimal() for text in texts):
-        return  # repr(1e15) and beyond has no point
+        return  # repr has no decimal point from 1e15 on
     assert got.dtype == kind and got.to_list() == values
     odd = data.draw(st.sampled_from(ODD))
     assert typed(pl.Series([*texts, odd])).to_list() == [*texts, odd]
@@ -198,7 +198,7 @@ MOVIES = [("2", "Amélie (2001)", "Comedy|Romance"), ("5", "Yes, 1 | 2", "Film-N
 
 
 def movies(kind):
-    """MOVIES as MovieLens writes them: the name, the text, its encoding."""
+    """MOVIES as MovieLens writes them: file name, text and encoding."""
     if kind == "movies.csv":
         rows = ['{},"{}",{}\n'.format(*row) for row in MOVIES]
         return "movieId,title,genres\n" + "".join(rows), "utf-8"
@@ -233,7 +233,7 @@ def test_movielens_names_its_films(tmp_path, kind, zipped):
             "items.csv",
             "item_id,title\n1,One\n1,Uno\n2,a\n2,b\n1,One\n",
             3,
-            "already: keep one of them, and so of others",
+            "already: keep one of them, and likewise for the others",
         ),
         ("items.csv", "item_id,title\n1,One\n2,Two, too\n", 3, "'2,Two, too': 3 fields where the header has 2"),
         ("items.csv", 'item_id,title\n1,"One\nand\nmore"\n\n1,Two\n', 6, "item 1 has line 2 already"),
@@ -295,7 +295,7 @@ def test_ids_as_floats_are_the_integers_of_the_log(tmp_path):
     table = write(tmp_path, "about.csv", "item,title\n1.0,One\n2.,Two\n").path
     assert read(log, items=str(table)).catalogue.about["title"].to_list() == ["One", "Two"]
     write(tmp_path, "about.csv", "item,title\n1.0,One\n1,Uno\n")
-    with pytest.raises(UserError, match=r"about\.csv: item 1 has two rows, as '1\.0', '1': keep one"):
+    with pytest.raises(UserError, match=r"about\.csv: item 1 has two rows, spelled '1\.0', '1': keep one"):
         read(log, items=str(table))
 
 
@@ -314,7 +314,7 @@ def test_dicts_of_python_are_read_as_json_is(tmp_path):
         "price": [None, 2.5],
     }
     path.write_text("{'id': open('a')}\n")
-    with pytest.raises(UserError, match=r"items\.jsonl, line 1: .*neither JSON nor a dict of Python"):
+    with pytest.raises(UserError, match=r"items\.jsonl, line 1: .*neither JSON nor a Python dict"):
         items.table(File(path))
 
 

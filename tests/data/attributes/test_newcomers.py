@@ -1,4 +1,4 @@
-"""What is said of items that come after the training, in the forms that JSON has."""
+"""Attributes of items added after the training, in the types of JSON."""
 
 import datetime
 

@@ -1,4 +1,4 @@
-"""Laws of topics: an item shares one with another where their values meet, and a switch is where they do not."""
+"""Laws of topics: two items share one if they have a value in common, and a switch is where they do not."""
 
 import numpy as np
 import polars as pl
@@ -32,7 +32,7 @@ def test_switches_are_those_of_a_plain_loop(values, data):
             wanted.append((topics.SAME if before & of(item) else topics.OTHER) if known else 0)
     offsets, items = np.append(0, np.cumsum(lengths)), np.array([i for each in histories for i in each], np.int32)
     assert topics.switches(found, items, offsets).tolist() == wanted
-    for first in range(len(items)):  # what comes later changes nothing
+    for first in range(len(items)):  # later items change nothing
         assert (
             topics.switches(found, items[: first + 1], np.minimum(offsets, first + 1)).tolist() == wanted[: first + 1]
         )

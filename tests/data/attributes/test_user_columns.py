@@ -23,7 +23,7 @@ USERS = "user_id,gender,age\n3,F,40\n1,F,20\n9,M,30\n"
 
 
 def log_of(**columns):
-    """A log of a user for each row of these columns."""
+    """A log with one user for each row of these columns."""
     about = pl.DataFrame(columns)
     return replace(from_sequences([[1, 2, 3, 4]] * len(about)), user_columns=UserColumns(about))
 
@@ -37,7 +37,7 @@ def test_a_table_beside_the_log_is_read_kept_and_no_part_of_the_fingerprint(tmp_
     found = prepared.load(tmp_path / "out")
     for each in (log.interactions, found):
         assert each.user_columns.about.rows() == [("F", 20), (None, None), ("F", 40)]
-    assert any(note.startswith("1 of 3 users have no row in the table of users, as '") for note in log.notes)
+    assert any(note.startswith("1 of 3 users have no row in the table of users, such as '") for note in log.notes)
     assert jaxrec.prepare(tmp_path / "log.csv", users="").interactions.user_columns is None
     frame = pl.DataFrame({"user_id": [2], "x": ["y"]})
     assert jaxrec.prepare(tmp_path / "log.csv", users=frame).interactions.user_columns.about["x"].to_list()[1] == "y"
@@ -52,14 +52,14 @@ def test_a_table_of_others_is_left_alone_unless_it_is_named(tmp_path):
     log = jaxrec.prepare(tmp_path / "log.csv")
     assert log.interactions.user_columns is None and any("no table of users" in note for note in log.notes)
     for text, said in (
-        ("user_id,age\nx,1\n", "no table of users: .*none of its ids is a user of the log, as 'x', where the log has"),
+        ("user_id,age\nx,1\n", "no table of users: .*none of its ids is a user of the log; it has 'x', where"),
         ("user_id\n1\n", "users: .*users.csv: nothing"),
     ):
         (tmp_path / "users.csv").write_text(text)
         log = jaxrec.prepare(tmp_path / "log.csv")
         assert log.interactions.user_columns is None and any(re.match(said, note) for note in log.notes)
     for text, said in (
-        ("user_id,age\nx,1\n", "none of its ids is a user of the log, as 'x', where the log has '1'"),
+        ("user_id,age\nx,1\n", "none of its ids is a user of the log; it has 'x', where the log has '1'"),
         ("user_id,age\n1,1\n1,2\n", "user 1 has line 2 already"),
         ("user_id,age\n,1\n", "no user id"),
         ("name,age\nx,1\n", "no column user_id"),
@@ -128,8 +128,8 @@ def test_values_are_categories_or_bins(values, name, wanted):
     ("values", "name", "said"),
     [
         (["a", "a"], "d", "users have no such column, there are c"),
-        (["a", "b"], "c", "no value of it is that of two users or more"),
-        ([["a"], ["a"]], "c", "one value of each column"),
+        (["a", "b"], "c", "no value is shared by two or more users"),
+        ([["a"], ["a"]], "c", "one text, number, date or boolean per user"),
         (["a", "a"], "c,c:category", "twice"),
         (["a", "a"], "c:kind", "only category"),
     ],
@@ -164,6 +164,6 @@ def test_what_a_log_says_of_a_user_is_what_a_request_may_say(values, name):
 def test_requests_name_columns_that_there_are():
     columns = [Column("gender", values=("F", "M"))]
     assert user_columns.of_request({"gender": None}, columns) == ({"gender": 0}, [])
-    for told, said in (({"age": 1}, "there are gender"), ({"gender": ["F"]}, "give a text"), ("F", "no mapping")):
+    for told, said in (({"age": 1}, "uses gender"), ({"gender": ["F"]}, "give a text"), ("F", "not a mapping")):
         with pytest.raises(UserError, match=said):
             user_columns.of_request(told, columns)

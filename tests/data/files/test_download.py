@@ -1,4 +1,4 @@
-"""A file from the web comes whole or not at all: cut, changed, damaged, refused, on a full disk, twice at once."""
+"""A download is complete or absent: interrupted, changed, damaged, refused, on a full disk, twice at once."""
 
 import contextlib
 import hashlib
@@ -26,7 +26,7 @@ GOOD = {
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """`data` under any name, cut, changed and refused as a test says; keeps what was asked and how much was sent."""
+    """Serves `data` under any name, cut, changed or refused as a test says; records the requests and the bytes sent."""
 
     daemon_threads = True
 
@@ -36,7 +36,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.data, self.others, self.etag, self.date = DATA, {}, '"one"', "a day"
         self.cuts, self.statuses, self.ranges, self.surplus = [], [], True, 0
         self.asked, self.sent, self.begun, self.gate = [], 0, threading.Event(), threading.Event()
-        self.gate.set()  # what is sent waits for it after the first half
+        self.gate.set()  # sending waits for it after the first half
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -64,7 +64,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         stop = server.cuts.pop(0) if server.cuts else len(data)
         half = (start + stop) // 2
         for piece in (data[start:half], data[half:stop]):
-            server.sent += len(piece)  # before: the client may be done first
+            server.sent += len(piece)  # counted before sending: the client may finish first
             self.wfile.write(piece)
             server.begun.set()
             server.gate.wait(20)
@@ -96,7 +96,7 @@ def hurried(monkeypatch):
 
 
 def fetch(url, path, checksum=None):
-    """Download quietly; what would have been told."""
+    """Downloads quietly; returns what would have been printed."""
     told = io.StringIO()
     download(url, path, checksum=checksum, console=Console(file=told, width=500))
     return told.getvalue()
@@ -225,7 +225,7 @@ def test_without_a_network_the_file_may_be_put_there_by_hand(tmp_path):
 
 
 def test_a_network_that_goes_away_is_waited_for(server, tmp_path, monkeypatch):
-    """Once something came, no connection is a cut like another."""
+    """Once some bytes have come, a lost connection is an interruption like any other."""
     real, refusals = module.urllib.request.urlopen, [False, True, True]
 
     def unsteady(*args, **kwargs):
@@ -249,7 +249,7 @@ def test_a_full_disk_says_how_much_to_free(server, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_named(server, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=rf"cannot be written \(.+\): make {tmp_path}/file a folder that you may write"):
+    with pytest.raises(UserError, match=rf"cannot be written \(.+\): make {tmp_path}/file a folder that you can write"):
         fetch(server.url, tmp_path / "file" / "file.zip")
     if os.geteuid():  # root may write anywhere
         tmp_path.chmod(0o500)
@@ -274,7 +274,7 @@ def test_an_interrupted_download_goes_on(server, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_two_at_once_bring_it_once(server, tmp_path, fails):
-    """The second waits for the first: takes what that one brought, or goes on where that one failed."""
+    """The second process waits for the first: it takes the finished file, or resumes where the first failed."""
     path, told, failures = tmp_path / "file.zip", [io.StringIO(), io.StringIO()], []
     server.gate.clear()
     server.cuts = [30_000] + [30_000] * module.RETRIES if fails else []

@@ -1,4 +1,4 @@
-"""Laws of data.files.opener: what it opens stays within bounds, and only files are opened."""
+"""Laws of data.files.opener: unpacked data stay within bounds, and only regular files are opened."""
 
 import bz2
 import gzip
@@ -20,7 +20,7 @@ from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
 
 zstd = pytest.importorskip("backports.zstd")
-SUM = {zstd.CompressionParameter.checksum_flag: 1}  # as the command zstd writes, by which damage is known
+SUM = {zstd.CompressionParameter.checksum_flag: 1}  # a checksum, as the command zstd writes, which reveals damage
 PACK = {
     ".gz": gzip.compress,
     ".zst": lambda data: zstd.compress(data, options=SUM),
@@ -67,7 +67,7 @@ def test_cut_and_damaged_streams_are_said_with_a_line(tmp_path, pack, number):
     else:
         del data[at:]
     (tmp_path / f"a{pack}").write_bytes(data)
-    if pack == ".lzma" and number % 2:  # which has no sum to check
+    if pack == ".lzma" and number % 2:  # .lzma has no checksum
         return
     with pytest.raises(UserError, match=CUT):
         list(pieces(File(tmp_path / f"a{pack}"), size=5000))
@@ -139,7 +139,7 @@ def test_what_unpacks_to_too_much_is_read_with_leave_alone(tmp_path, tight, way)
         read(path)
     assert len(read(path, allow_large=True).items) >= 2
     tight.setattr(opener, "FLOOR", 1 << 20)
-    read(path)  # little is nothing to worry about
+    read(path)  # a small file may unpack to any ratio
 
 
 @pytest.mark.parametrize("way", BOMBS)

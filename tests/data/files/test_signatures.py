@@ -1,4 +1,4 @@
-"""Laws of data.files.signatures: what is no text is said to be what it is, and its cure works."""
+"""Laws of data.files.signatures: files that aren't text are reported as what they are, and the cure works."""
 
 import bz2
 import gzip
@@ -46,8 +46,8 @@ def zipped(name: str) -> bytes:
 
 
 TAR = made(tar)
-KINDS = {  # name: (content, what is said)
-    "a.tar": (TAR, "a tar archive, .*: unpack it, as by `tar -xf`, and name the folder"),
+KINDS = {  # name: (content, expected message)
+    "a.tar": (TAR, "a tar archive, .*: unpack it, as with `tar -xf`, and name the folder"),
     "a.tar.gz": (gzip.compress(TAR), "a tar archive"),
     "a.tgz": (gzip.compress(TAR), "a tar archive"),
     "a.tar.zst": (zstd.compress(TAR), "a tar archive"),
@@ -60,14 +60,14 @@ KINDS = {  # name: (content, what is said)
     "a.csv.gz": (gzip.compress(gzip.compress(LOG)), "compressed twice, by gzip within, .*: unpack it once"),
     "a.csv.bz2": (gzip.compress(bz2.compress(LOG)), "compressed twice, by bzip2 within"),
     "b.csv.gz": (gzip.compress(zipped("1.csv")), "a zip or a workbook, .*: unzip it"),
-    "a.db": (b"SQLite format 3\0" + NOISE, "a database of SQLite, .*: export its rows as .csv"),
-    "a.npy": (made(lambda out: np.save(out, np.ones((9, 3)))), "an array of NumPy"),
+    "a.db": (b"SQLite format 3\0" + NOISE, "an SQLite database, .*: export its rows as .csv"),
+    "a.npy": (made(lambda out: np.save(out, np.ones((9, 3)))), "a NumPy array"),
     "a.avro": (b"Obj\x01" + NOISE, "an Avro file"),
     "a.bin": (NOISE, UNPACK),
     "a.orc": (b"ORC\n\x03\0\0" + NOISE, "an ORC file, .*: write it as Parquet"),
-    "a.sql": (b"INSERT INTO events VALUES(1,101,'2024-01-05');\n" * 3, "a dump of SQL, .*: export its rows as .csv"),
+    "a.sql": (b"INSERT INTO events VALUES(1,101,'2024-01-05');\n" * 3, "an SQL dump, .*: export its rows as .csv"),
     "dump.txt": (b"-- MySQL dump 10.13\n\nDROP TABLE IF EXISTS `events`;\nINSERT INTO `events` VALUES (1,2);\n", "SQL"),
-    "pg.txt": (b"--\n-- PostgreSQL dump\n--\n\nCOPY public.e (u, i) FROM stdin;\n1\t2\n", "a dump of SQL"),
+    "pg.txt": (b"--\n-- PostgreSQL dump\n--\n\nCOPY public.e (u, i) FROM stdin;\n1\t2\n", "an SQL dump"),
     "page.txt": (b"<!DOCTYPE html>\n<html><body>a b</body></html>\n", "XML or HTML"),
     "rows.txt": (b"<rows>\n  <row u='1'/>\n</rows>\n", "XML or HTML"),
     "web.log": (
@@ -127,5 +127,5 @@ def test_what_is_unpacked_as_is_said_is_read(tmp_path):
 def test_a_text_in_another_encoding_is_to_be_converted(encoding):
     name = "latin1" if encoding == "latin-1" else "utf-16"
     text = "user\titem\r\nAmélie\tÉté\r\n".encode(encoding)
-    assert f"as by `iconv -f {name} -t utf-8`" in conversion(text)
+    assert f"as with `iconv -f {name} -t utf-8`" in conversion(text)
     assert conversion(NOISE) == UNPACK

@@ -121,7 +121,7 @@ def test_what_is_no_gzip_and_what_is_no_zip_is_said(tmp_path):
     with pytest.raises(UserError, match=r"a\.gz, line 1: not gzip, though the name ends in \.gz"):
         list(pieces(File(tmp_path / "a.gz")))
     (tmp_path / "a.zip").write_bytes(b"PK\x05\x06 and nothing")
-    with pytest.raises(UserError, match=r"the zip is damaged or locked"):
+    with pytest.raises(UserError, match=r"the zip is damaged or encrypted"):
         list(pieces(File(tmp_path / "a.zip", "a")))
     with pytest.raises(UserError, match=r"none: cannot be read \(No such file"):
         list(pieces(File(tmp_path / "none")))

@@ -110,7 +110,7 @@ FLAGGED = {
         "a.csv",
         "who,what\n1,5\n1,6\n",
         "--user 1 --item 2",
-        "looks like a header: name the columns by it",
+        "looks like a header: use its column names",
         "--user who --item what",
         2,
     ),

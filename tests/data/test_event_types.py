@@ -164,7 +164,7 @@ def test_they_are_read_within_records_and_lists_and_beside_sequences(tmp_path):
     lists = pl.DataFrame({"user": [1, 2], "items": [[3, 4], [4]], "type": ["view", "cart"]})
     of_rows = jaxrec.prepare(lists, type="type")
     assert of_rows.interactions.types.numbers.tolist() == [2, 2, 1]
-    assert any("the type of a row goes with every item" in note for note in of_rows.notes)
+    assert any("the type of a row applies to each of its items" in note for note in of_rows.notes)
     (tmp_path / "sequences.txt").write_text("1 3 4\n2 4\n")
     (tmp_path / "interactions.csv").write_text("user_id,item_id,type\n1,3,view\n1,4,buy\n2,4,view\n")
     assert reading.read(tmp_path).types.numbers.tolist() == [2, 1, 2]

@@ -1,1 +1,1 @@
-"""Formats of files: each read as batches of the chosen columns."""
+"""File formats, each of which is read as batches of the chosen columns."""

@@ -1,4 +1,4 @@
-"""In-memory tables with the Arrow stream interface, as from polars, pandas (2.2 or newer) and pyarrow."""
+"""In-memory tables with the Arrow stream interface, such as those of polars, pandas (2.2 or newer) and pyarrow."""
 
 import os
 from collections import Counter
@@ -10,7 +10,7 @@ from jaxrec.system.errors import UserError
 
 
 class _Stream:
-    """A frame reduced to its Arrow stream; polars converts some libraries' frames in other ways."""
+    """A frame reduced to its Arrow stream, since polars converts the frames of some libraries in other ways."""
 
     def __init__(self, frame: Any):
         self._frame = frame
@@ -25,12 +25,12 @@ def is_frame(data: Any) -> bool:
 
 
 def name_of(frame: Any) -> str:
-    """Returns the name of a frame for messages: "pandas DataFrame"."""
+    """Returns the type of a frame for messages, such as "pandas DataFrame"."""
     return f"{type(frame).__module__.partition('.')[0]} {type(frame).__name__}"
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
-    """Returns the frame as a polars DataFrame, sharing columns that both libraries store alike.
+    """Returns the frame as a polars DataFrame; shares the memory of columns that both libraries store alike.
 
     Raises:
         UserError: if two columns have the same name, or the frame can't be converted to an Arrow stream.
@@ -59,7 +59,7 @@ def to_polars(frame: Any) -> pl.DataFrame:
 
 
 def _sets(frame: Any) -> str:
-    """Returns the name of a column of Python's sets, as pandas may hold them; "" if there is none."""
+    """Returns the name of a column of Python sets, which pandas may hold; "" if there is none."""
     types: Any = getattr(frame, "dtypes", None)
     for name, kind in types.items() if hasattr(types, "items") else ():
         if str(kind) == "object" and isinstance(next(iter(frame[name].dropna()), None), set | frozenset):
@@ -68,10 +68,10 @@ def _sets(frame: Any) -> str:
 
 
 def place(name: str, data: Any) -> Any:
-    """Returns a table in memory as it is, and a path as text.
+    """Returns an in-memory table unchanged, and a path as text. `name`: the argument's name, for messages.
 
     Raises:
-        UserError: if it is neither; says what to give.
+        UserError: if `data` is neither; says what to give.
     """
     if is_frame(data):
         return data

@@ -15,11 +15,11 @@ from jaxrec.system.errors import UserError
 
 ROWS = 1 << 21  # rows per batch
 SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
-PARQUET, ARROW, STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"  # the first bytes of each
+PARQUET, ARROW, STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"  # the first bytes of each format
 
 
 def names(file: File) -> list[str]:
-    """Returns the column names of a file, followed by the nested fields: events.aid."""
+    """Returns the column names of a file, followed by the paths of nested fields, such as events.aid."""
     return nested.paths(schema(file))
 
 
@@ -29,13 +29,13 @@ def schema(file: File) -> pl.Schema:
 
 
 def is_stream(file: File) -> bool:
-    """Returns whether a file is an Arrow stream, which has to be read at once."""
+    """Returns whether a file is an Arrow stream, which has to be read as a whole."""
     start = file.start(len(ARROW))
     return not (start.startswith(PARQUET) or file.suffix == ".parquet" or start == ARROW)
 
 
 def head(file: File, columns: dict[str, str], rows: int = 1000) -> pl.DataFrame:
-    """Returns the first rows of a file, with columns as in `read`."""
+    """Returns the first rows of a file, with `columns` as in `read`."""
     try:
         return _chosen(file, columns).head(rows).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -48,7 +48,7 @@ def read(file: File, columns: dict[str, str], odd: Oddities | None = None) -> It
     Args:
         file: a Parquet or Arrow file.
         columns: {role: name, or a path as from `nested.paths`}.
-        odd: records rows that repeat the header, which are left out; None to keep them.
+        odd: records rows that repeat the header, which are left out; None to keep such rows.
 
     Raises:
         UserError: if the file is damaged.
@@ -72,12 +72,12 @@ def _chosen(file: File, columns: dict[str, str]) -> pl.LazyFrame:
 
 
 def select(table: pl.LazyFrame, schema: pl.Schema, columns: dict[str, str]) -> pl.LazyFrame:
-    """Selects columns {role: name, or a path as from `nested.paths`} of a table of this schema, named by role."""
+    """Selects the columns {role: name, or a path as from `nested.paths`} of a table of this schema, named by role."""
     return table.select(**{role: nested.column(schema, name) for role, name in columns.items()})
 
 
 def _table(file: File, columns: list[str] | None = None) -> pl.LazyFrame:
-    """Returns the table of a file. `columns`: those to load of a stream, which is read at once; None loads no rows."""
+    """Returns the table of a file. `columns`: those to load from a stream, which is read whole; None loads no rows."""
     start, source = file.start(len(ARROW)), file.on_disk()
     try:
         if start.startswith(PARQUET) or file.suffix == ".parquet":
@@ -94,20 +94,20 @@ def _table(file: File, columns: list[str] | None = None) -> pl.LazyFrame:
 
 
 def _check_rows(file: File, lazy: pl.LazyFrame) -> None:
-    """Checks that the number of rows is plausible for the file's size, with at least one value per row."""
+    """Checks that the number of rows is plausible for the file's size, if each row has at least one value."""
     if file.opener.allow_large:
         return
     rows = lazy.select(pl.len()).collect().item()
     size = file.path.stat().st_size
     if rows > max(FLOOR, RATIO * size):
         raise Unreadable(
-            f"{file}: {rows:,} rows in {size:,} bytes, as files have that are made to fill a disk: "
-            "if these are not, prepare them with --allow-large"
+            f"{file}: {rows:,} rows in {size:,} bytes, as in a file made to fill a disk: "
+            "if you trust it, prepare it with --allow-large"
         )
 
 
 def record(frame: pl.DataFrame, columns: dict[str, str], before: int, index: int) -> tuple[str, str]:
-    """Returns (place, text) of a row, as `Batch.row`. `before`: the number of rows before the frame."""
+    """Returns (place, text) of a row, as `Batch.row` does. `before`: the number of rows before the frame."""
     values = {columns[role]: value for role, value in frame.row(index, named=True).items()}
     return f"row {before + index + 1}", str(values)
 

@@ -12,9 +12,9 @@ from jaxrec.system.errors import UserError
 SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # candidates; a space is used if none of them occurs
 WORDS = {"tab": "\t", "\\t": "\t", "space": " "}
 SAMPLE = 1000  # lines used for detection
-ABOVE = 50  # lines searched for a header that isn't the first one
-SPACED = re.compile(r' +"[^"]*" *')  # a field in quotes with blanks around these
-MARK = re.compile(r"\s*(#|//|%)+\s*")  # comment mark, which precedes the names of some headers
+ABOVE = 50  # lines searched for a header that isn't in the first line
+SPACED = re.compile(r' +"[^"]*" *')  # a quoted field with blanks around the quotes
+MARK = re.compile(r"\s*(#|//|%)+\s*")  # comment mark, which some headers begin with
 
 
 class Dialect(NamedTuple):
@@ -45,12 +45,12 @@ def find(file: File, given: dict[str, str], separator: str | None = None, quote:
 
     Args:
         file: the file.
-        given: {role: column name, or number from 1}, as the person gave them.
-        separator: the given separator; None to detect it.
-        quote: the given quote.
+        given: {role: column name, or number from 1}, as given by the user.
+        separator: the separator; None to detect it.
+        quote: '"', or "" if quotes are plain characters.
 
     Raises:
-        UserError: if two separators fit every row, or columns are given by number but the first row is a header.
+        UserError: if separators tie on every row, or columns are given by number but the first row looks like a header.
     """
     told, lines = first_rows(file)
     _check_comment(file, lines, given)
@@ -90,7 +90,7 @@ def first_rows(file: File) -> tuple[str | None, list[str]]:
 
 
 def names_of(line: str, separator: str, quote: str = '"') -> list[str]:
-    """Returns the fields of a first row; skips a comment mark if column names follow it."""
+    """Returns the fields of a first row, without a comment mark if column names follow it."""
     bare = MARK.match(line)
     if bare and any(map(cols.known, names := tables.fields(line[bare.end() :], separator, quote))):
         return names
@@ -98,14 +98,14 @@ def names_of(line: str, separator: str, quote: str = '"') -> list[str]:
 
 
 def typed(line: str) -> tuple[list[str], list[str]]:
-    """Returns the names and the types of a RecBole header, such as `user_id:token`."""
+    """Returns the names and the types of the columns in a RecBole header, such as `user_id:token`."""
     mark = MARK.match(line)
     parts = [name.strip().partition(":") for name in line[mark.end() if mark else 0 :].split("\t")]
     return [name for name, _, _ in parts], [kind for _, _, kind in parts]
 
 
 def with_lists(names: list[str], kinds: list[str], given: dict[str, str]) -> dict[str, str]:
-    """Adds the column of item lists to `given`, such as item_id_list:token_seq, if there is no other item column."""
+    """Adds a column of item lists, such as item_id_list:token_seq, to `given`, if there is no other item column."""
     if "item" in given or any(cols.plain(name) in cols.KNOWN["item"].split() for name in names):
         return given
     lists = [name for name, kind in zip(names, kinds, strict=True) if kind == "token_seq"]
@@ -116,7 +116,7 @@ def with_lists(names: list[str], kinds: list[str], given: dict[str, str]) -> dic
 def candidates(lines: list[str], given: dict[str, str], quote: str = '"') -> list[str]:
     """Returns the separators that fit the first lines equally well; more than one is a tie.
 
-    Prefers separators under which the first line names the columns, then those that give every line the same number of
+    Prefers separators with which the first line holds column names, then those that give every line the same number of
     fields, then the one that does so for the most lines.
     """
     names = {each: names_of(lines[0], each, quote) for each in SEPARATORS}
@@ -131,7 +131,7 @@ def candidates(lines: list[str], given: dict[str, str], quote: str = '"') -> lis
 
 
 def _are_names(names: list[str], given: dict[str, str]) -> bool:
-    """Returns whether a first row names the user and item columns, by common names or by those given."""
+    """Returns whether a first row names the user and item columns, by common names or by the given ones."""
     named = any(cols.places(name, names) for name in given.values() if name and not name.isdecimal())
     if not (named or any(map(cols.known, names))):
         return False
@@ -143,7 +143,7 @@ def _are_names(names: list[str], given: dict[str, str]) -> bool:
 
 
 def _fit(lines: list[str], separator: str, quote: str) -> float:
-    """Returns the share of rows with the first row's number of fields, possibly followed by empty ones."""
+    """Returns the share of rows with as many fields as the first row, not counting empty ones at the end."""
     if tables.quoted(separator, quote):
         rows = csv_rows((f"{line}\n" for line in lines), delimiter=separator)
     else:
@@ -169,7 +169,7 @@ def _shown(line: str, separator: str) -> list[str]:
 
 
 def flag(separator: str) -> str:
-    """Returns a separator as --separator takes it."""
+    """Returns a separator as it is written for --separator."""
     return {"\t": "tab", " ": "space"}.get(separator, f"'{separator}'")
 
 
@@ -179,13 +179,13 @@ def _check_comment(file: File, lines: list[str], given: dict[str, str]) -> None:
     if not marked or any(_are_names(names_of(lines[0], each), given) for each in (*SEPARATORS, " ")):
         return
     if any(_are_names(names_of(lines[1], each), given) for each in (*SEPARATORS, " ")):
-        raise UserError(f"{file}, line 1: {short(lines[0])}: a comment above the header, as it seems: remove that line")
+        raise UserError(f"{file}, line 1: {short(lines[0])}: seems to be a comment above the header: remove that line")
 
 
 def _check_names(
     file: File, lines: list[str], names: list[str], separator: str, quote: str, given: dict[str, str], before: int
 ) -> None:
-    """Checks, where a header names no columns, that it would not do so read otherwise. `before`: lines before it."""
+    """Checks that a header without known names isn't misread, nor in a later line. `before`: lines above it."""
     are_names = lambda line, each: _are_names(names_of(line, each, quote), given)
     if _are_names(names, given):
         return
@@ -199,14 +199,14 @@ def _check_names(
         raise UserError(f"{where}: its names are separated by {flag(other)}: prepare it with --separator {flag(other)}")
     for at, line in enumerate(lines[1:ABOVE], 1):
         for each in dict.fromkeys((separator, *SEPARATORS)):
-            filled = lambda line, each=each: sum(map(bool, names_of(line, each, quote)))  # of a title one is
+            filled = lambda line, each=each: sum(map(bool, names_of(line, each, quote)))  # in a title, one field
             if are_names(line, each) and all(filled(above) < filled(line) for above in lines[:at]):
                 cure = f"remove the lines above it, as `sed 1,{before + at}d` does"
                 raise UserError(f"{where}: the names of columns are in line {before + at + 1}: {cure}")
 
 
 def _check_rows(file: File, lines: list[str], separator: str, quote: str) -> None:
-    """Checks that no quotes stand behind blanks, and that not all rows have a field more than the first."""
+    """Checks that no blanks surround the quotes, and that rows don't all have one field more than the header."""
     lines = [line for line in lines if len(line) < csv.field_size_limit()]
     if not tables.quoted(separator, quote) or not lines:
         return
@@ -220,17 +220,17 @@ def _check_rows(file: File, lines: list[str], separator: str, quote: str) -> Non
     width, rows = len(_plain(lines[0], separator)), [_plain(line, separator) for line in lines[1:] if line.strip()]
     ends, names = {row[-1] for row in rows}, {row[0] for row in rows}
     if {len(row) for row in rows} == {width + 1} and ends != {""} and len(names) == len(rows) > 1:
-        cure = "write.table(..., row.names = FALSE), or a name for it before the others"
-        raise UserError(f"{file}, line 1: {short(lines[0])}: no name for the first column, R's names of rows: {cure}")
+        cure = "write it with write.table(..., row.names = FALSE), or put a name for it before the others"
+        raise UserError(f"{file}, line 1: {short(lines[0])}: no name for the first column, R's row names: {cure}")
 
 
 def _plain(line: str, separator: str) -> list[str]:
-    """Returns the fields of a line, not stripped."""
+    """Returns the fields of a line, without stripping spaces."""
     return next(csv_rows([line], delimiter=separator), [""])
 
 
 def _check_lists(file: File, names: list[str], separator: str) -> None:
-    """Checks that no item column holds RecBole's lists: item_id_list:token_seq."""
+    """Checks that no item column holds RecBole lists, as item_id_list:token_seq does."""
     kinds = (name.partition(":")[2] for name in names)
     known = cols.KNOWN["item"].split()
     for name, kind in zip(names, kinds, strict=True):
@@ -241,10 +241,10 @@ def _check_lists(file: File, names: list[str], separator: str) -> None:
 
 
 def _names_columns(names: list[str], lines: list[str], separator: str, quote: str, given: dict[str, str]) -> bool:
-    """Returns whether a first row names columns, which are given by number.
+    """Returns whether the first row is a header, although the columns are given by number.
 
-    It does if two of these have a common name of their role, or if it has a common name of a column, and this doesn't
-    come again below in rows of which it may be one.
+    It is if two of the given columns have a common name of their role. It also is if any field is a common name, unless
+    the row may be data: all its common names recur in their columns below, and some other field recurs or is a number.
     """
     known = [at for at, name in enumerate(names) if cols.known(name)]
     numbers = {role: int(name) - 1 for role, name in given.items() if name}
@@ -258,13 +258,13 @@ def _names_columns(names: list[str], lines: list[str], separator: str, quote: st
 
 
 def _check_headless(file: File, lines: list[str], separator: str, quote: str, given: dict[str, str]) -> None:
-    """Checks that the first row isn't a header, with words where the second row has numbers."""
+    """Checks that the first row doesn't look like a header: words where the second row has numbers."""
     rows = [tables.fields(line, separator, quote) for line in lines[:2]]
     at = [int(name) - 1 for name in given.values() if name]
     if len(rows) == 2 and max(at) < min(map(len, rows)):
         first, second = ([is_number(row[number]) for number in at] for row in rows)
         if all(second) and not any(first):
-            raise UserError(f"{file}, line 1: {short(','.join(rows[0]))}: looks like a header: name the columns by it")
+            raise UserError(f"{file}, line 1: {short(','.join(rows[0]))}: looks like a header: use its column names")
 
 
 def is_number(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Yields the fields of small text tables, with the numbers of their lines."""
+"""Reads small text tables: yields the fields of each row with its line number."""
 
 import csv
 import re
@@ -12,7 +12,7 @@ from jaxrec.system.errors import UserError
 def of_csv(file: File) -> Iterator[tuple[int, list[str]]]:
     """Yields (line number, fields) of a CSV file; the header comes first, with stripped names.
 
-    Spaces around fields are parts of them, unless the file pads its fields, see `tables.is_padded`.
+    Spaces around fields are kept, unless the file pads its fields; see `tables.is_padded`.
 
     Raises:
         UserError: if the file is empty or its quotes are broken.
@@ -38,9 +38,9 @@ def _bare(row: list[str], padded: bool) -> list[str]:
 
 
 def _separator(lines: list[str]) -> tuple[str, int]:
-    """Returns the separator, and how many lines are above the header.
+    """Returns the separator, and the number of lines above the header.
 
-    It is from Excel's `sep=` line, otherwise the candidate that is most frequent in the header.
+    The separator is the one in Excel's `sep=` line, otherwise the candidate that is most frequent in the header.
     """
     above = next((number for number, line in enumerate(lines) if line.strip()), 0)
     line = "".join(lines[above : above + 1])
@@ -51,7 +51,7 @@ def _separator(lines: list[str]) -> tuple[str, int]:
 
 
 def _numbered(file: File, count: list[int]):
-    """Yields the lines of a file with their line ends, and counts them in `count`."""
+    """Yields the lines of a file with their line ends; counts them in `count[0]`."""
     for piece in pieces(file):
         for text in piece.lines():
             count[0] += 1
@@ -59,7 +59,7 @@ def _numbered(file: File, count: list[int]):
 
 
 def split(file: File, separator: str, encoding: str = "utf-8", least: int = 1) -> Iterator[tuple[int, list[str]]]:
-    """Yields (line number, fields) of a file without quotes; its spaces as `of_csv`.
+    """Yields (line number, fields) of a file without quotes; treats spaces as `of_csv` does.
 
     Raises:
         UserError: if the file is empty, or a line has fewer than `least` fields.

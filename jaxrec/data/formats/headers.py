@@ -1,4 +1,4 @@
-"""Leaves out rows that repeat the header, as in tables that were joined, in whatever spelling."""
+"""Leaves out rows that repeat the header in any spelling, as in concatenated tables."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,8 +13,8 @@ from jaxrec.data.log import Batch
 from jaxrec.system.errors import UserError
 
 ROW = "row in the batch"
-BETWEEN = r'[\s_\-\p{Cf}"]'  # what `columns.plain` leaves out of a name, and the quotes behind a byte order mark
-MORE = 64  # characters that a spelling of a name may have beside it: its type, blanks, quotes
+BETWEEN = r'[\s_\-\p{Cf}"]'  # characters that `columns.plain` ignores, and the quotes after a byte order mark
+MORE = 64  # maximum characters of a spelling beside the name itself: its type, blanks, quotes
 MARK = "\ufeff"
 
 
@@ -25,17 +25,17 @@ def left_out(
     every: Sequence[str] = (),
     fields: Callable[[int], Sequence] | None = None,
 ) -> Batch:
-    """Returns a batch without the rows whose every value is the name of its column, as `columns.plain` compares names.
+    """Returns a batch without the rows in which every value is the name of its column, compared by `columns.plain`.
 
     Args:
         batch: rows of a table that has a header.
         names: {role: column name} of the batch.
-        odd: records them.
-        every: the names of all columns; by default those in `names`.
-        fields: index of a row -> its values in all columns; by default those of the batch.
+        odd: records the rows left out.
+        every: names of all columns of the table; by default those in `names`.
+        fields: index of a row -> its values in all columns of the table; by default those of the batch.
 
     Raises:
-        UserError: if a row has the names in another order.
+        UserError: if a row has the column names in another order.
     """
     plain = {role: cols.plain(name) for role, name in names.items()}
     is_text = all(batch.frame[role].dtype == pl.String for role in names)
@@ -43,7 +43,7 @@ def left_out(
         return batch
     near = batch.frame.select(list(names)).with_row_index(ROW)
     spelled = _spelling({*map(cols.plain, every), *plain.values()} - {""})
-    for role in names:  # after the first column hardly any are left
+    for role in names:  # few rows are left after the first column
         near = near.filter(near[role].is_in(spelled(near[role]).implode()))
         if near.is_empty():
             return batch
@@ -60,7 +60,7 @@ def left_out(
 
 
 def _spelling(plain: set[str]) -> Callable[[pl.Series], pl.Series]:
-    """Returns a function that returns those of some values that may be spellings of these names."""
+    """Returns a function that selects the distinct values that may be spellings of these plain names."""
     first = "".join(sorted({re.escape(name[0]) for name in plain}))
     longest = max(map(len, plain)) + MORE
 
@@ -90,6 +90,6 @@ def _check_order(batch: Batch, rows: list[int], names: Sequence[str], fields: Ca
         if sorted(cols.plain(str(value)) for value in fields(index)) == plain:
             place, text = batch.row(index)
             raise UserError(
-                f"{batch.file}, {place}: {short(text)}: the header again, with its columns in another order: what "
-                "follows would be read as other columns. Split the file there, and prepare the folder of its parts"
+                f"{batch.file}, {place}: {short(text)}: the header again, with its columns in another order: the "
+                "rows below would be read as other columns. Split the file there, and prepare the folder of its parts"
             )

@@ -1,4 +1,4 @@
-"""Rows that hold whole histories as lists of items, expanded to one row per item."""
+"""Expands rows that hold whole histories as lists of items to one row per item."""
 
 import ast
 import json
@@ -13,10 +13,10 @@ from jaxrec.data.log import Batch
 from jaxrec.system.errors import UserError
 
 OWNERS = "user", "session"
-BEFORE = "before "  # prefix of a role: a list of items that precede the row's own value
+BEFORE = "before "  # prefix of the role of lists that precede the row's own value
 SAMPLE = 1000  # cells examined to decide whether text holds lists
-MOST = 0.9  # share of them that must be lists
-CARRIED_ON = 0.9, 10  # minimum share and number of rows to count as a growing history
+MOST = 0.9  # minimum share of the cells that must be lists
+CARRIED_ON = 0.9, 10  # minimum share and number of rows that an adjacent row must extend by one item
 ENCLOSED = r"^\s*[\[({][^\[\](){}]*[\])}]\s*$"  # a list in brackets
 TEXTS = pl.List(pl.String)
 
@@ -24,16 +24,16 @@ TEXTS = pl.List(pl.String)
 def rows(
     make: Callable[[], Iterator[Batch]], names: dict[str, str], say: Callable[[str], None], grows: bool = False
 ) -> Iterator[Batch]:
-    """Yields batches with a row per list entry; batches without lists are unchanged.
+    """Yields batches with one row per list entry; batches without lists are unchanged.
 
-    Next-item data sets often have a row for every prefix of a history. If a user's (or session's) rows are all prefixes
+    Next-item data sets often have a row for every prefix of a history. If all rows of a user (or session) are prefixes
     of the longest, only the longest is used.
 
     Args:
-        make: returns an iterator over the batches; called repeatedly.
+        make: returns an iterator over the batches; called several times.
         names: {role: column name} of the batches' columns.
-        say: receives notes: that the cells are lists, and how many prefixes were left out.
-        grows: whether consecutive rows of different users may be prefixes of one history.
+        say: receives notes: that the cells are lists, and how many prefixes are left out.
+        grows: whether adjacent rows of different users may be prefixes of one history.
     """
     batches = make()
     first = next((batch for batch in batches if len(batch.frame)), None)
@@ -48,7 +48,7 @@ def rows(
     alone = [names[role] for role in ("time", "weight", "type") if role in names and role not in texts + lists]
     say(
         f"{names['item']}: lists, each a history in its order"
-        + (f"; the {' and '.join(alone)} of a row goes with every item of it" if alone else "")
+        + (f"; the {' and '.join(alone)} of a row applies to each of its items" if alone else "")
     )
     listed = lambda: map(partial(_listed, texts, names), make())
     dtype = _listed(texts, names, first).frame["item"].dtype
@@ -64,7 +64,7 @@ def rows(
 
 
 def split(batch: Batch, roles: list[str]) -> Batch:
-    """Returns a batch with the space-separated text of these roles as lists, each after its BEFORE list.
+    """Returns a batch with the space-separated text of these roles as lists, each joined to the end of its BEFORE list.
 
     Raises:
         UserError: if the lists are enclosed in brackets.
@@ -75,8 +75,8 @@ def split(batch: Batch, roles: list[str]) -> Batch:
         told = len(cells.filter(cells.str.strip_chars() != ""))
         if enclosed.str.contains(r"\S[,\s]+\S").any() and len(enclosed) >= MOST * told:
             raise UserError(
-                f"{batch.file}: lists in brackets, as {short(enclosed[0])}, where a .inter has the words of a list "
-                "between spaces: write it as 1 2 3"
+                f"{batch.file}: lists in brackets, as {short(enclosed[0])}, where a .inter separates the entries by "
+                "spaces alone: write it as 1 2 3"
             )
     frame = batch.frame.with_columns(pl.col(role).str.extract_all(r"[^ ]+") for role in roles)
     joined = [
@@ -88,7 +88,7 @@ def split(batch: Batch, roles: list[str]) -> Batch:
 
 
 def are_lists(cells: pl.Series) -> bool:
-    """Returns whether text holds lists: nearly all cells, some with several entries, since an id may be "[1]"."""
+    """Returns whether nearly all cells are lists written as text, some of several entries, since an id may be "[1]"."""
     if cells.dtype != pl.String:
         return False
     cells = cells.drop_nulls().head(SAMPLE)
@@ -100,14 +100,14 @@ def are_lists(cells: pl.Series) -> bool:
 
 
 def _entries(cell: str | None) -> list[str | None] | None:
-    """Parses a list as written by JSON, Python or NumPy, keeping numbers as text; None if it is not a list."""
+    """Parses a list written by JSON, Python or NumPy; keeps numbers as text. None if the cell is not a list."""
     if cell is None:
         return None
     try:
         found = json.loads(cell, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
         words = cell.strip()[1:-1].split()
-        if words and all(map(_is_number, words)):  # NumPy writes no commas
+        if words and all(map(_is_number, words)):  # as NumPy writes lists, without commas
             return [*words]
         try:
             found = ast.literal_eval(cell)
@@ -132,7 +132,7 @@ def _listed(texts: list[str], names: dict[str, str], batch: Batch) -> Batch:
     for role in texts:
         found = [_entries(cell) for cell in frame[role]]
         missing = frame[role].is_null()
-        why = f"{names[role]} is no list, as in other rows: mend it"
+        why = f"{names[role]} is not a list, unlike in other rows: mend it"
         wrong |= {at: why for at, each in enumerate(found) if each is None and not missing[at]}
         frame = frame.with_columns(pl.Series(role, found, TEXTS))
     frame = frame.with_columns(pl.col(role).arr.to_list() for role, kind in frame.schema.items() if _is_array(kind))
@@ -144,7 +144,7 @@ def _is_array(dtype) -> bool:
 
 
 def _unrolled(batch: Batch, names: dict[str, str], kept: np.ndarray | None) -> Batch:
-    """Returns a batch with a row per list entry; a single row of nulls if the lists are empty or differ in length."""
+    """Returns a batch with one row per list entry; a row of nulls for lists that are empty or differ in length."""
     frame = batch.frame.with_row_index("row")
     lists = ["item", *(role for role in names if role not in ("user", "item") and frame[role].dtype.is_nested())]
     lists = [role for role in lists if isinstance(frame[role].dtype, pl.List)]
@@ -175,7 +175,7 @@ def _unrolled(batch: Batch, names: dict[str, str], kept: np.ndarray | None) -> B
 
 
 def _longest(make, names: dict[str, str], grows: bool) -> tuple[np.ndarray | None, str]:
-    """Returns which rows to keep (bool [rows], or None for all), and a note. `make` returns batches with lists."""
+    """Returns which rows to keep, bool [rows] or None for all, and a note. `make`: returns the batches with lists."""
     roles = [role for role in OWNERS if role in names]
     found = [batch.frame.select(pl.struct(roles).hash(), pl.col("item").list.len().fill_null(0)) for batch in make()]
     hashed, lengths = (column.to_numpy() for column in pl.concat(found))
@@ -189,7 +189,7 @@ def _longest(make, names: dict[str, str], grows: bool) -> tuple[np.ndarray | Non
         if (np.bincount(owner[~begins & (lengths > 0)]) > 1).any():
             several = int((counts > 1).sum())
             verb = "1 has" if several == 1 else f"{several:,} have"
-            return None, f"{name}: {verb} several rows, whose lists follow each other as they stand"
+            return None, f"{name}: {verb} several rows, whose lists are joined in their order"
     if not begins.any():
         return None, ""
     number = int(begins.sum())
@@ -197,7 +197,7 @@ def _longest(make, names: dict[str, str], grows: bool) -> tuple[np.ndarray | Non
 
 
 def _texts(batch: Batch) -> pl.Series:
-    """Returns the lists of items of a batch as lists of text."""
+    """Returns the item lists of a batch as lists of text."""
     lists = batch.frame["item"]
     try:
         return lists.cast(TEXTS, strict=False)
@@ -206,11 +206,11 @@ def _texts(batch: Batch) -> pl.Series:
 
 
 def _beginnings(make, owner: np.ndarray, several: np.ndarray) -> np.ndarray:
-    """Returns whether each row is a proper prefix of its owner's longest list, and no duplicate in length [rows].
+    """Returns whether each row is a proper prefix of its owner's longest list, the only such row of its length. [rows]
 
     Args:
         make: returns the batches with lists.
-        owner: [rows] the number of each row's user or session.
+        owner: [rows] number of each row's user or session.
         several: [owners] whether an owner has several rows.
     """
     parts, done = [], 0
@@ -232,7 +232,7 @@ def _beginnings(make, owner: np.ndarray, several: np.ndarray) -> np.ndarray:
 
 
 def _carried_on(make) -> np.ndarray:
-    """Returns whether each row is an adjacent row's list without its last item [rows]; all False if few rows are."""
+    """Returns whether each row equals an adjacent row without its last item. [rows] All False if too few rows do."""
     parts = []
     for batch in make():
         lists = pl.col("item")

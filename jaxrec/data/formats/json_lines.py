@@ -1,4 +1,4 @@
-"""Reads JSON lines as batches of the chosen keys, with values as they are written."""
+"""Reads JSON lines as batches of the chosen keys, with values spelled as in the file."""
 
 import ast
 import contextlib
@@ -15,18 +15,18 @@ from jaxrec.data.log import Batch
 from jaxrec.data.values import nested
 from jaxrec.system.errors import UserError
 
-FIRST, LATER = 1000, 50  # objects whose keys are columns: so many first ones, and of others so many at most
+FIRST, LATER = 1000, 50  # objects searched for keys: the first ones, and at most this many later ones with new keys
 SUFFIXES = (".json", ".jsonl", ".ndjson")
-NUMERIC = {"time", "weight"}  # roles whose numbers may be reformatted
+NUMERIC = {"time", "weight"}  # roles whose numbers need not keep their spelling
 OTHERWISE = re.compile(rb"[\[,:][ \t]*(-?[0-9]+[.eE]|-0)")  # numbers that the fast reader reformats
-COLUMNS = re.compile(rb'\s*\{"(?:[^"\\]|\\.)*":\{"0":')  # the first column of a frame, by numbers of rows
+COLUMNS = re.compile(rb'\s*\{"(?:[^"\\]|\\.)*":\{"0":')  # pandas' default form: the first column, {row number: value}
 HALF = re.compile(  # lone UTF-16 surrogates
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
 
 
 def names(file: File) -> list[str]:
-    """Returns the keys of the first objects of a file, followed by the nested fields: events.aid."""
+    """Returns the keys of the first objects of a file, followed by the paths of nested fields, such as events.aid."""
     return nested.paths(schema(file))
 
 
@@ -56,7 +56,7 @@ def schema(file: File) -> dict[str, pl.DataType]:
 
 
 def _first_objects(file: File) -> Iterator[dict]:
-    """Yields the first objects, and some later ones that have other keys; bad rows are reported later, by `read`."""
+    """Yields the first objects, and some later ones with other keys; skips bad rows, which `read` reports."""
     known, more = set(), LATER
     for number, line in enumerate(first_lines(file)):
         if not more:
@@ -70,7 +70,7 @@ def _first_objects(file: File) -> Iterator[dict]:
 
 
 def read(file: File, columns: dict[str, str]) -> Iterator[Batch]:
-    """Reads JSON objects, one per line, or Python dict literals, as in some old dumps.
+    """Reads JSON objects, one per line, or Python dict literals, which some old dumps hold.
 
     Args:
         file: the file.
@@ -79,7 +79,7 @@ def read(file: File, columns: dict[str, str]) -> Iterator[Batch]:
     shape = nested.shape(_first_objects(file), columns.values())
     wanted = {role: nested.column(shape, key) for role, key in columns.items()}
     listed = any(dtype.is_nested() for dtype in shape.values())
-    literal = False  # Python literals, which the fast reader can't read
+    literal = False  # whether Python literals were met, which the fast reader can't read
     as_written = _written_otherwise(key for role, key in columns.items() if role not in NUMERIC)
     for piece in pieces(file):
         frame, lines, why = None, None, {}
@@ -96,7 +96,7 @@ def read(file: File, columns: dict[str, str]) -> Iterator[Batch]:
 
 
 def _written_otherwise(keys: Iterable[str]) -> str:
-    """Returns a pattern of numbers under these keys that the fast reader would reformat: 1.0, 1e5, -0."""
+    """Returns a pattern that matches numbers of these keys that the fast reader would reformat: 1.0, 1e5, -0."""
     last = [each for key in keys for each in (key, key.rpartition(".")[2]) if _is_text(each)]
     spellings = {json.dumps(key, ensure_ascii=ascii) for key in last for ascii in (True, False)}
     names = "|".join(re.escape(spelling) for spelling in sorted(spellings))
@@ -111,7 +111,7 @@ def _misread(text: bytes, as_written: str) -> bool:
 
 
 def _nested(frame: pl.DataFrame) -> bool:
-    """Returns whether a value may be an object or a list, which the fast reader turns into text."""
+    """Returns whether any value may be an object or a list, which the fast reader turns into text."""
     texts = (values.explode() if values.dtype == pl.List(pl.String) else values for values in frame)
     return any(values.dtype.is_nested() or values.str.contains(r"^[\[{]").any() for values in texts)
 
@@ -139,7 +139,7 @@ def _object_by_object(piece: Piece, columns: dict[str, str], shape):
 
 
 def _token(key: str, value) -> str:
-    """Returns a JSON string, number or boolean as text. `key`: its key, for messages.
+    """Returns a JSON string, number or boolean as text. `key`: for messages.
 
     Raises:
         ValueError: if a string isn't valid text.
@@ -158,7 +158,7 @@ def _is_text(value: str) -> bool:
 
 
 def as_json(file: File, text: bytes) -> bytes:
-    """Returns lines that may be Python dict literals, as in some old dumps, as lines of JSON.
+    """Returns lines of JSON or of Python dict literals, which some old dumps hold, as lines of JSON.
 
     Raises:
         UserError: if a line is neither.
@@ -173,12 +173,12 @@ def as_json(file: File, text: bytes) -> bytes:
         try:  # never eval; only literals that JSON has too
             found.append(json.dumps(ast.literal_eval(line)))
         except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            fail(file, number, line, "neither JSON nor a dict of Python: mend it")
+            fail(file, number, line, "neither JSON nor a Python dict: mend it")
     return "".join(f"{line}\n" for line in found).encode()
 
 
 def _object(line: str, once: bool = False) -> dict:
-    """Parses a line as a dict, with numbers as they are written.
+    """Parses a line as a dict, with numbers as text, spelled as in the file.
 
     Args:
         line: a line.

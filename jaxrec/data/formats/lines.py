@@ -1,4 +1,4 @@
-"""Tells histories from table rows, in lines of three or more tokens without a header, and suggests what to do."""
+"""Tells apart histories and table rows without a header, in lines of three or more tokens, and suggests a command."""
 
 import re
 import shlex
@@ -21,11 +21,11 @@ DATE = re.compile(
     r"|(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 )
 WRITTEN = re.compile(forms.LIKE)
-LEVELS = 20  # most different ratings
+LEVELS = 20  # maximum number of distinct ratings
 ORDER = ("--user", "--item", "--weight", "--time")
-LISTS = 0.5  # minimum share of lines with a list beside the user
-CONTROL = "".join(map(chr, range(1, 9)))  # as Hive separates fields by default
-MARKED = f"~^#!*&$%\\{CONTROL}"  # what separates fields and is hardly in ids
+LISTS = 0.5  # minimum share of lines that have a list after the user
+CONTROL = "".join(map(chr, range(1, 9)))  # control characters, by which Hive separates fields by default
+MARKED = f"~^#!*&$%\\{CONTROL}"  # characters that may separate fields and are rare in ids
 MARKS = re.compile(r"(#|//|%)+")  # comment marks
 SINGLE_TABS = "awk -v OFS='\\t' '{$1=$1; print}'"
 
@@ -33,8 +33,8 @@ SINGLE_TABS = "awk -v OFS='\\t' '{$1=$1; print}'"
 def as_table(file: File) -> tuple[str, bool] | None:
     """Returns the command that reads the lines as table rows (user, item, ...), and whether they look like rows.
 
-    Returns None if lines differ in their number of columns. Columns of times and ratings are recognised by values of a
-    kind that the item column doesn't have.
+    Returns None if the lines differ in their number of columns. Lines look like rows if a later column holds only
+    times, ratings or numbers and the item column doesn't, or if the item column is the only one that holds times.
     """
     rows, split = _rows(file)
     if split is None or len(rows[0]) < 3:
@@ -53,15 +53,15 @@ def as_table(file: File) -> tuple[str, bool] | None:
 
 
 def unpacked(file: File) -> str:
-    """Returns the words before a command that needs a file as plain text, "" if it is."""
+    """Returns the words to put before a command that needs plain text; "" if the file is plain text."""
     return "unpacking it, " * bool(file.member or not str(file.path).endswith(file.name))
 
 
 def tabbed(file: File) -> str | None:
-    """Returns the command that reads lines as table rows which can hardly be histories; None for others.
+    """Returns the command that reads lines as table rows, if they can hardly be histories; otherwise None.
 
-    They have as many tabs each, and between some of them nothing, or words with spaces between; and times, or users
-    that come again.
+    Such lines all have the same number of tabs, some cells are empty or hold several words, and either a column holds
+    times or users recur.
     """
     rows = [line.split("\t") for line in tables.first_lines(file)[:SAMPLE] if line.strip()]
     if len(rows) < LEAST or len(rows[0]) < 3 or any(len(row) != len(rows[0]) for row in rows):
@@ -80,10 +80,10 @@ def tabbed(file: File) -> str | None:
 
 
 def marked(file: File) -> str | None:
-    """Returns the command that reads lines as table rows whose fields a mark such as ~ separates; None for others.
+    """Returns the command that reads lines as table rows separated by a mark such as ~; None if they aren't.
 
-    Each line has as many, three fields or more, and blanks in times alone; and one of the fields holds times, or the
-    mark is a byte that text hardly has.
+    Each line must have the same number of fields, at least three, with blanks only in times. One of the fields must
+    hold times, unless the mark is a control character.
     """
     lines = [line for line in tables.first_lines(file)[:SAMPLE] if line.strip()]
     if len(lines) < LEAST:
@@ -107,7 +107,7 @@ def marked(file: File) -> str | None:
 def header_cure(file: File) -> str | None:
     """Returns what to do about a first line that looks like a header or a comment; None otherwise.
 
-    A header has only words, while all other lines have numbers for the user or for the first item.
+    A header has only words where all other lines have a number as the user or as the first item.
     """
     (names, *rows), split = _rows(file)
     if len(rows) < LEAST or len(names) < 2:
@@ -122,7 +122,7 @@ def header_cure(file: File) -> str | None:
 
 
 def lists_cure(file: File) -> str | None:
-    """Returns what to do about lines of a user and a list without spaces, as 1,2,3; None otherwise."""
+    """Returns what to do about lines of a user and a list without spaces, such as 1,2,3; None for other lines."""
     rows, split = _rows(file)
     if split is None or len(rows) < LEAST or len(rows[0]) != 2:
         return None
@@ -135,7 +135,7 @@ def lists_cure(file: File) -> str | None:
 
 
 def _rows(file: File) -> tuple[list[list[str]], Callable | None]:
-    """Returns the first lines as rows, and the function that splits them into equal numbers of values, or None."""
+    """Returns the first lines as rows, and the function that splits all into the same number of values, or None."""
     lines = [line for line in tables.first_lines(file)[:SAMPLE] if line.strip()]
     for split in (lambda line: line.split("\t"), lambda line: line.split(" "), str.split):
         rows = [[value.strip() for value in split(line)] for line in lines]
@@ -147,13 +147,13 @@ def _rows(file: File) -> tuple[list[list[str]], Callable | None]:
 def _flags(columns: list[tuple[str, ...]], names: Iterable) -> str:
     """Returns the flags for the columns: user, item, and times and ratings, recognised by their values.
 
-    The second column is the item unless it alone holds times, or holds dates; then another is, COLUMN if it may be one
-    of several.
+    The second column is the item unless it holds dates or is the only column of times. Then another column is; COLUMN
+    stands for it if there are several candidates.
     """
     names, rest = list(names), list(range(1, len(columns)))
     times = [at for at in rest if _all(_is_moment, columns[at])]
     if times[:1] == [1] and len(times) > 1 and _all(is_number, columns[1]):
-        times = times[1:]  # large numbers, with the times behind them
+        times = times[1:]  # large ids, with the times in a later column
     rest = [at for at in rest if at not in times[:1]]
     chosen = {"--user": names[0], "--item": names[rest[0]] if rest[0] == 1 or len(rest) == 1 else "COLUMN"}
     ratings = [at for at in rest[1:] if _all(is_rating, columns[at]) and len({*columns[at]}) <= LEVELS]
@@ -169,5 +169,5 @@ def _all(is_like, values: Iterable[str]) -> bool:
 
 
 def _is_moment(text: str) -> bool:
-    """Returns whether a text is a date, or a number of seconds (or milliseconds, ...) since 1970."""
+    """Returns whether a text is a date, or a plausible number of seconds (or milliseconds, ...) since 1970."""
     return bool(DATE.fullmatch(text) or WRITTEN.match(text)) or (is_number(text) and MOMENT <= float(text) < 2.0**63)

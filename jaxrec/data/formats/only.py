@@ -1,4 +1,4 @@
-"""Filters rows by the text in any column of a table while reading: `--only event_type=purchase,cart`."""
+"""Filters the rows of a table by the text in any column while reading: `--only event_type=purchase,cart`."""
 
 import csv
 from collections import Counter
@@ -19,18 +19,18 @@ SEEN = 1_000  # distinct values per column kept for messages
 class Condition(NamedTuple):
     """A column, and the values that a row must or must not have there."""
 
-    text: str  #: as the person wrote it
+    text: str  #: as the user wrote it
     column: str  #: name, or number from 1
     values: list[str]
-    apart: bool  #: whether rows with these values are left out
-    numbers: dict[int, str]  #: {number: the first of the values that stands for it}
+    apart: bool  #: whether rows with these values are left out rather than kept
+    numbers: dict[int, str]  #: {number: the first of the values that spells it}
 
 
 class Only:
-    """Conditions on the rows of a table, with counts of the rows that each leaves out.
+    """Conditions on the rows of a table; counts the rows that each one leaves out.
 
     Args:
-        texts: COLUMN=VALUE[,VALUE ...] or COLUMN!=VALUE[,VALUE ...]; values with commas in double quotes.
+        texts: COLUMN=VALUE[,VALUE ...] or COLUMN!=VALUE[,VALUE ...]; a value with commas is in double quotes.
 
     Raises:
         UserError: if a text has another form.
@@ -39,13 +39,13 @@ class Only:
     def __init__(self, texts: Sequence[str] = ()):
         self.conditions = [_condition(text) for text in texts]
         self.left_out = [0 for _ in self.conditions]
-        self._called = {}  # column of a condition -> its name
+        self._called = {}  # column of a condition, as given -> its name
         self._found = [Counter() for _ in self.conditions]  # counts of the values
 
     def rows(
         self, file: Any, names: list[str], chosen: dict[str, int], batches: Callable[[dict[str, int]], Iterator[Batch]]
     ) -> Iterator[Batch]:
-        """Yields the batches of the chosen columns, with only the rows that satisfy all conditions.
+        """Yields the batches of the chosen columns, with only the rows that meet all conditions.
 
         Args:
             file: for messages.
@@ -65,7 +65,7 @@ class Only:
             yield self._kept(batch, at, chosen)
 
     def _number(self, file, names: list[str], condition: Condition) -> int:
-        """Returns the index of a condition's column; in later files, by its name in the first."""
+        """Returns the index of a condition's column; in later files, by the name it has in the first file."""
         called = self._called.get(condition.column)
         number = names.index(called) if called and names.count(called) == 1 else _number(file, names, condition)
         self._called[condition.column] = names[number]
@@ -73,14 +73,14 @@ class Only:
 
     def _kept(self, batch: Batch, at: list[str], chosen: dict[str, int]) -> Batch:
         roles = [role for role in ("user", "item", "session") if role in chosen]
-        broken = batch.frame.select(pl.any_horizontal(pl.col(roles).is_null())).to_series()  # later: bad rows
+        broken = batch.frame.select(pl.any_horizontal(pl.col(roles).is_null())).to_series()  # bad rows, reported later
         keep = pl.Series([True]).new_from_index(0, len(broken))
         for number, (role, condition) in enumerate(zip(at, self.conditions, strict=True)):
             values = batch.frame[role]
             text = codes.text_of(values)
             if text is None:
                 raise UserError(f"{batch.file}: --only {condition.text}: the column holds {values.dtype}, no text")
-            if values.dtype.is_numeric():  # spelled as in the condition
+            if values.dtype.is_numeric():  # spell numbers as in the condition
                 text = text.replace({str(number): value for number, value in condition.numbers.items()})
             text = text.fill_null("")
             self._count(number, text)
@@ -107,11 +107,11 @@ class Only:
                 found[value] += count
 
     def counts(self) -> list[tuple[int, dict[str, int]]]:
-        """Returns, of each condition, how many rows it left out, and how often the values occurred."""
+        """Returns, for each condition, the number of rows left out and {value: number of rows}."""
         return [(number, dict(found)) for number, found in zip(self.left_out, self._found, strict=True)]
 
     def add_counts(self, counts: Sequence[tuple[int, dict[str, int]]]) -> None:
-        """Adds the counts of another reader of the same conditions."""
+        """Adds the counts from another `Only` with the same conditions."""
         for at, (number, found) in enumerate(counts):
             self.left_out[at] += number
             self._found[at].update(found)
@@ -120,7 +120,7 @@ class Only:
         """Checks, after reading, that every value occurred, in one spelling, and that some rows are left.
 
         Raises:
-            UserError: if not; lists values that occur.
+            UserError: if not; names values that do occur.
         """
         for condition, found in zip(self.conditions, self._found, strict=True):
             for value in condition.values:
@@ -133,10 +133,10 @@ class Only:
             self._check_spelling(name, condition, found)
         if any(self.left_out) and not rows:
             flags = " ".join(f"--only {each.text}" for each in self.conditions)
-            raise UserError(f"{name}: {flags} leaves no row: no row has all of these")
+            raise UserError(f"{name}: {flags} leaves no row: none meets all of these")
 
     def _check_spelling(self, name: str, condition: Condition, found: Counter) -> None:
-        """Checks that no value is a number that is there in a spelling, as 1.0, of which nothing is said."""
+        """Checks that no value is a number that also occurs in a spelling that no condition names, such as 1.0."""
         said = {value for each in self.conditions if each.column == condition.column for value in each.values}
         others = pl.Series([value for value in found if value not in said], dtype=pl.String)
         for other, number in zip(others, codes.numbers_of(others), strict=True):
@@ -144,7 +144,7 @@ class Only:
                 leave = f", --only '{condition.column}!={other}' beside it leaves the other out"
                 raise UserError(
                     f"{name}: --only {condition.text}: {condition.column} holds {short(other)} beside "
-                    f"{short(condition.numbers[number])}, which may be one value: --only '{condition.text},{other}' "
+                    f"{short(condition.numbers[number])}, which may be the same: --only '{condition.text},{other}' "
                     f"names both{'' if condition.apart else leave}; or {codes.CURE}"
                 )
 

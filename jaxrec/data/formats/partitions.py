@@ -1,4 +1,4 @@
-"""Columns encoded in folder names, as in Hive: day=2024-01-01/part.parquet."""
+"""Columns in folder names, as Hive writes them: day=2024-01-01/part.parquet."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,12 +12,12 @@ from jaxrec.system.errors import UserError
 
 
 def joined(file: File, names: list[str], batches: Callable) -> tuple[list[str], Callable]:
-    """Adds the columns of a file's folders, as text, to its own columns.
+    """Adds the columns in the names of a file's folders, as text, to its own columns.
 
     Args:
         file: the file.
         names: the file's column names.
-        batches: reads {role: index of the column}.
+        batches: function that reads the columns {role: index}.
 
     Returns:
         The names of all columns, and the function that reads them.
@@ -45,7 +45,7 @@ def joined(file: File, names: list[str], batches: Callable) -> tuple[list[str], 
 
 
 def said(file: File) -> str:
-    """Describes the columns of a file's folders, for the note about the columns."""
+    """Returns a description of the columns in folder names, to end the note about the columns; "" if there are none."""
     return f"; in the names of folders: {some(file.keys)}" if file.keys else ""
 
 
@@ -64,10 +64,10 @@ def _check_same(batch: Batch, role: str, name: str, value: str | None) -> None:
 
 
 def _numbers(text: pl.Series) -> pl.Series:
-    """Returns the numbers that text stands for: month=01 equals 1."""
+    """Parses text as numbers, so that month=01 equals 1."""
     return text.cast(pl.Float64, strict=False)
 
 
 def _moments(text: pl.Series) -> pl.Series:
-    """Returns the times that text stands for: day=2024-01-01 equals its midnight."""
+    """Parses text as times, so that day=2024-01-01 equals its midnight."""
     return Dates().read(text)

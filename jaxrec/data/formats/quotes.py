@@ -1,4 +1,4 @@
-"""Tells text whose quotes enclose whole fields from text with broken quotes, which fast readers repair silently."""
+"""Tells apart text whose quotes enclose whole fields and text with broken quotes, which fast readers alter silently."""
 
 import re
 
@@ -11,7 +11,7 @@ ESCAPED = r"""quotes escaped by backslashes: write "" for \", as `sed 's/\\"/""/
 
 
 def are_whole(text: bytes, separator: str) -> bool:
-    r"""Returns whether every field that begins with a quote is quoted as a whole, its own quotes doubled (RFC 4180).
+    r"""Returns whether all fields that begin with a quote are quoted as a whole, with inner quotes doubled (RFC 4180).
 
     >>> [are_whole(text, ",") for text in (b'a,"b,b"\n', b'a,5" b\n', b'a,"b"b\n')]
     [True, True, False]
@@ -25,8 +25,8 @@ def are_whole(text: bytes, separator: str) -> bool:
     beside = np.zeros(256, bool)
     beside[[ord(separator), ord("\n"), QUOTE]] = True
     if len(at) % 2 == 0 and beside[codes[at[::2] - 1]].all() and beside[codes[at[1::2] + 1]].all():
-        return True  # before the first byte stands the last one, a line end
-    one = re.escape(separator)  # there are quotes within plain fields, or broken ones
+        return True  # index -1 before the first byte is the last byte, a line end
+    one = re.escape(separator)  # quotes within plain fields, or broken quotes
     fields = rf'\A(?:(?:"(?:[^"]|"")*"|[^"{one}\n][^{one}\n]*)?[{one}\n])*\z'
     return pl.Series([text], dtype=pl.Binary).cast(pl.String).str.contains(fields).item()
 

@@ -1,17 +1,17 @@
-"""Reads lines of histories: sequences.txt with the files beside it, and lines of "user item".
+"""Reads lines of histories, as in sequences.txt with the files beside it, and "user item" lines.
 
 The rules:
-- In a file named sequences.txt, each line is a user (or session) and the user's items, oldest first.
+- In a file named sequences.txt, each line holds a user (or session) and its items, oldest first.
 - Any other text file with exactly two tokens on each line holds "user item" lines, the format of the SASRec
-  repositories: a user's items are in the order of the lines, users in the order of first appearance. Otherwise its
+  repositories: a user's items are in the order of the lines, and users in the order of their first lines. Any other
   lines are histories.
-- Lines with the same number of tokens, at least three, whose third or later ones look like ratings or times, are a
-  table without a header. They are rejected, unless the file is named sequences.txt or the format is given.
+- Lines with the same number of tokens, at least three, are a table without a header if a column from the third on looks
+  like ratings or times. They are rejected, unless the file is named sequences.txt or the format is given.
 - Tokens are separated by spaces or tabs. `interactions.as_ids` says which become integers. A line with a token that
   isn't an id, see `data.ids`, is bad.
-- Blank lines are allowed only at the end of a file; within it, a history may have been lost.
-- interactions.csv beside it, with the same rows in the same order, adds times, weights, types and sessions; stats.json
-  with train_sessions gives the number of training sessions.
+- Blank lines are allowed only at the end of a file; elsewhere, a blank line may be a lost history.
+- interactions.csv beside sequences.txt, with the same rows in the same order, adds times, weights, types and sessions.
+  train_sessions in stats.json beside it gives the number of training sessions.
 """
 
 import re
@@ -34,7 +34,7 @@ from jaxrec.system.files import parse_json
 
 NAME = "sequences.txt"
 WIDEST = 50  # maximum columns of a table to recognise
-#: puts the item of a line of its own, 7:, before each of the lines below it
+#: moves an item that stands above its users on a line of its own (7:) to the beginning of each of their lines
 ABOVE = """awk '/^[0-9]+:/ {split($0, item, ":"); next} {print item[1] "," $0}'"""
 
 
@@ -53,10 +53,10 @@ def read(
         file: the file.
         bad: collects bad lines.
         say: receives notes.
-        kind: as `kind_of` takes ids.
+        kind: kind of the ids, as for `kind_of`.
         keep_na: as for `Ids`.
-        time_format: of interactions.csv beside it.
-        asked: whether the person gave the format.
+        time_format: format of the dates in interactions.csv beside it.
+        asked: whether the user gave the format.
     """
     if file.name != NAME and not asked and (command := lines.tabbed(file)):
         told = "rows of a table, with cells that are empty or of several words"
@@ -88,7 +88,7 @@ def read(
     if len(ids) < 2:
         raise UserError(only_item(f"{file}, line {line[0]}", str(ids[0]), " of the file"))
     user_ids, user_place = users.order()
-    if paired:  # users by their first lines
+    if paired:  # number the users in the order of their first lines
         first = np.full(users.count, len(user))
         np.minimum.at(first, user, np.arange(len(user)))
         rank = np.empty(users.count, np.int64)
@@ -112,13 +112,13 @@ def read(
 
 
 def _lines(file: File, piece, bad: BadRows, blank: list) -> pl.DataFrame:
-    """Returns the lines of a piece that hold a history, with their numbers, and tokens separated by single spaces.
+    """Returns the lines of a piece that hold a history, with their numbers and with single spaces between tokens.
 
     Args:
         file: the file.
-        piece: whole lines of it.
+        piece: whole lines of the file.
         bad: collects bad lines.
-        blank: the trailing blank lines so far; updated.
+        blank: the blank lines at the end so far; updated.
     """
     text = piece.text.decode().replace("\t", " ")
     if "  " in text:
@@ -146,14 +146,14 @@ def _lines(file: File, piece, bad: BadRows, blank: list) -> pl.DataFrame:
 
 
 def _of_netflix(file: File) -> str:
-    """Returns what to do about items above the lines of their users."""
+    """Returns what to do about items on lines of their own above the lines of their users."""
     command = f"{lines.unpacked(file)}`{ABOVE} {shlex.quote(str(file))} >log.csv`"
     cure = f"{command} writes it before each, then `--input log.csv --item 1 --user 2 --weight 3 --time 4`"
     return f"an item above its users, as in the Netflix Prize: {cure}"
 
 
 def _tokens(file: File, lines: pl.DataFrame, bad: BadRows, users: Ids, items: Ids):
-    """Returns the lines without invalid ids, their users [n], their items concatenated, and their item counts [n]."""
+    """Returns the lines that have valid ids, their users [n], their items concatenated, and their item counts [n]."""
     words = lines["text"].str.split(" ")
     lengths = words.list.len().to_numpy().astype(np.int64)
     flat = words.explode()
@@ -181,7 +181,7 @@ def _tokens(file: File, lines: pl.DataFrame, bad: BadRows, users: Ids, items: Id
 def _check_histories(
     file: File, users: Ids, user: np.ndarray, count: np.ndarray, line: np.ndarray, asked: bool
 ) -> None:
-    """Checks that each user has a single line, and that the lines aren't table rows."""
+    """Checks that no user has two lines, and that the lines aren't table rows."""
     command, looks = (_may_be_table(file, count) and lines.as_table(file)) or ("", False)
     if users.count == len(user):
         if looks and not asked:
@@ -195,7 +195,7 @@ def _check_histories(
     cure = "join that user's items into one line"
     if command:
         cure = f"these are rows of a table: prepare it with {command}; or {cure}"
-    elif file.name != NAME:  # more often "user item" lines with a flaw, or a table
+    elif file.name != NAME:  # most likely "user item" lines with a flaw, or a table
         odd = int(np.flatnonzero(count != 1)[0])
         cure += (
             f"; or, if these are 'user item' lines, mend line {line[odd]}, with {count[odd] + 1} tokens instead of two"
@@ -206,7 +206,7 @@ def _check_histories(
 
 
 def _check_first(file: File) -> None:
-    """Checks that the first line isn't a header, a comment, or a user with a list."""
+    """Checks that the first line isn't a header or a comment, and that lines don't hold a user and a list."""
     if not (line := tables.first_line(file)).strip():
         return
     others = "or say --format sequences if these are a user and that user's items"
@@ -236,7 +236,7 @@ def _with_interactions(data: Interactions, file: File, beside: File, say, readin
         file: their file.
         beside: interactions.csv.
         say: receives notes.
-        reading: the last arguments of Log.
+        reading: kind of the ids, keep_na and time_format, as for Log.
 
     Raises:
         UserError: if its rows don't match the sequences.

@@ -13,9 +13,9 @@ from jaxrec.data.formats import headers, quotes
 from jaxrec.data.log import Batch
 from jaxrec.system.errors import UserError
 
-HEAD = 1 << 20  # maximum bytes of the first lines
+HEAD = 1 << 20  # bytes read for the first lines
 SPAN = 100  # maximum lines of a quoted field
-#: first line that tells Excel the separator; programs that read it as a row write more of it, one a column
+#: first line that tells Excel the separator; programs that took it for a row have added a separator per column
 EXCEL = re.compile(r'"?sep=(?:([^":])\1*|:)?"?', re.IGNORECASE)
 LONG = "::"  # two-character separator, replaced by UNIT for reading
 UNIT = "\x1f"
@@ -47,7 +47,7 @@ def first_lines(file: File, encoding: str = "utf-8") -> list[str]:
 
 
 def names_separator(line: str) -> str:
-    """Returns the separator that a first line tells Excel, as `sep=;` does; "" if it tells none."""
+    """Returns the separator that a first line such as `sep=;` tells Excel; "" if it tells none."""
     return (line.strip('"')[4:5] or ",") if EXCEL.fullmatch(line) else ""
 
 
@@ -81,17 +81,17 @@ def delimited(
     Args:
         file: the file.
         separator: a character, or LONG.
-        width: number of fields per row; further separators at the end of a row are allowed.
+        width: number of fields per row; rows may end with additional separators.
         columns: {role: index of the field, from 0}.
-        header: whether there is a header line; repetitions of it are left out.
+        header: whether there is a header; rows that repeat it are left out.
         encoding: of the text.
         quote: '"', or "" if quotes are plain characters.
         before: number of lines before the header, or before the first row if there is none.
         odd: records repeated headers and quoted fields that span lines.
-        padded: whether spaces around fields are no part of them; None to decide it by the first lines, see `is_padded`.
+        padded: whether to strip spaces around all fields; None to decide by the first lines, see `is_padded`.
 
     Raises:
-        UserError: if a header recurs with its columns in another order.
+        UserError: if the header is repeated with its columns in another order.
     """
     has_quotes, skip, title, odd = quoted(separator, quote), before + header, b"", odd or Oddities()
     odd.begin(file)
@@ -125,20 +125,20 @@ def delimited(
 
 
 def _fast(text: bytes, separator: str, has_quotes: bool, width: int, names: dict[str, str]) -> pl.DataFrame | None:
-    """Returns a row a line by the fast reader; None where it rejects, miscounts or silently repairs any.
+    """Returns one row per line from the fast reader; None if it would reject, miscount or silently alter any row.
 
     Args:
         text: whole lines.
         separator: a character.
-        has_quotes: whether double quotes count.
+        has_quotes: whether double quotes protect separators.
         width: number of fields per row.
-        names: {index of the field: its name}.
+        names: {index of the field, as text: role}.
     """
     if b"\n\n" in text or text.startswith(b"\n"):
         return None
     if has_quotes and b'"' in text and not quotes.are_whole(text, separator):
         return None
-    over = str(width)  # catches extra fields, since polars doesn't count fields when it reads only some of them
+    over = str(width)  # an extra column for surplus fields, which polars ignores when it reads only some columns
     head = separator.join(map(str, range(width + 1))) + "\n"
     try:
         frame = pl.read_csv(
@@ -155,7 +155,7 @@ def _fast(text: bytes, separator: str, has_quotes: bool, width: int, names: dict
 
 
 def is_padded(file: File, separator: str, encoding: str, before: int = 0) -> bool:
-    """Returns whether the file pads fields with spaces: around column names, or after every separator."""
+    """Returns whether the file pads its fields with spaces, around column names or after every separator."""
     lines = [line for line in first_lines(file, encoding)[before:][:100] if line]
     if any(field.strip(" ") != field for field in (lines or [""])[0].split(separator)):
         return True
@@ -165,7 +165,7 @@ def is_padded(file: File, separator: str, encoding: str, before: int = 0) -> boo
 
 
 def _line_by_line(rows, width: int, columns: dict[str, int]):
-    """Parses rows that the fast reader rejects or miscounts: (rows, their lines, {row: what is wrong with it})."""
+    """Parses rows without the fast reader. Returns (rows, their lines, {index of a row: what is wrong with it})."""
     found = {role: [] for role in columns}
     lines, why = [], {}
     for line, at, span, values in rows:
@@ -186,8 +186,8 @@ def _rows(piece: Piece, separator: str, has_quotes: bool, file: File, odd: Oddit
     Args:
         piece: whole lines of the file.
         separator: a character.
-        has_quotes: whether double quotes count.
-        file: for messages.
+        has_quotes: whether double quotes protect separators.
+        file: the file, for `odd`.
         odd: records quoted fields that span lines.
     """
     text, at = piece.lines(), 0
@@ -201,7 +201,7 @@ def _rows(piece: Piece, separator: str, has_quotes: bool, file: File, odd: Oddit
 
 
 def _split(text: list[str], at: int, separator: str, has_quotes: bool) -> tuple[list[str] | None, int]:
-    """Returns the fields of the row beginning at a line (None if its quotes are broken), and its number of lines."""
+    """Returns the fields of the row that begins at a line (None if its quotes are broken), and its number of lines."""
     if not has_quotes or '"' not in text[at]:
         return text[at].split(separator), 1
     for span in range(1, min(SPAN, len(text) - at) + 1):
@@ -215,7 +215,7 @@ def _split(text: list[str], at: int, separator: str, has_quotes: bool) -> tuple[
 
 
 def row_of(piece: Piece, lines: list | None, one: str, separator: str, index: int) -> tuple[str, str]:
-    """Returns (place, text) of a row, as `Batch.row`."""
+    """Returns (place, text) of a row, as `Batch.row` does."""
     number, at, span = lines[index] if lines else (piece.first + index, index, 1)
     text = b"\n".join(piece.text.split(b"\n")[at : at + span]).decode()
     return f"line {number}", text.replace(one, separator)

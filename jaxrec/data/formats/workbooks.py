@@ -1,4 +1,4 @@
-"""Reads the sheet of an .xlsx workbook; rejects other kinds of workbooks with advice."""
+"""Reads the sheet of an .xlsx workbook; refuses other kinds of workbooks, and says how to convert them."""
 
 import io
 import re
@@ -15,16 +15,16 @@ from jaxrec.data.log import Batch
 from jaxrec.system.errors import UserError
 
 SUFFIXES = (".xlsx", ".xlsm")
-PART = "xl/workbook.xml"  # member that makes a zip a workbook
+PART = "xl/workbook.xml"  # member by which a zip is a workbook
 ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 OTHERS = {".xls": OLE, ".ods": ZIP, ".xlsb": ZIP, ".numbers": ZIP}
 LARGEST = 1 << 30  # maximum unpacked bytes of a workbook
 ABOVE = 50  # rows searched for a header that isn't in the first row
-EXACT = 2**53  # numbers in workbooks are floats
+EXACT = 2**53  # numbers in workbooks are floats, exact only below it
 CELL = re.compile(
     rb"<(\w+:)?c\b(?P<kind>[^>]*)>(<(\w+:)?f\b[^>]*(/>|>[^<]*</(\w+:)?f>))?<(\w+:)?v>(?P<value>[-+.0-9eE]+)<"
 )
-TEXT = re.compile(rb"\bt=[\"'](?!n[\"'])")  # the type of a cell that holds no number
+TEXT = re.compile(rb"\bt=[\"'](?!n[\"'])")  # type of a cell that doesn't hold a number
 EXPORT = "save its sheet as .csv"
 
 
@@ -37,7 +37,9 @@ def recognise(file: File) -> bool:
     suffix = file.name[file.name.rfind(".") :].lower()
     other = next((suffix for suffix in OTHERS if file.name.lower().endswith(suffix)), "")
     if _begins(file, OLE):
-        raise UserError(f"{file}: an old workbook (.xls), or one with a password: save it as .xlsx without, or as .csv")
+        raise UserError(
+            f"{file}: an old workbook (.xls), or one with a password: save it as .xlsx without a password, or as .csv"
+        )
     if other and _begins(file, OTHERS[other]):
         raise UserError(f"{file}: a workbook ({other}): save it as .xlsx, or as .csv")
     return suffix in SUFFIXES or (
@@ -48,19 +50,19 @@ def recognise(file: File) -> bool:
 def _begins(file: File, mark: bytes) -> bool:
     try:
         return file.start(len(mark)) == mark
-    except UserError:  # truncated or damaged; the reader will report it
+    except UserError:  # truncated or damaged, which the reader will report
         return False
 
 
 def _parts(file: File, damaged: str) -> dict[str, int]:
-    """Returns the sizes of a zip's members. `damaged`: the message if it can't be read."""
+    """Returns {name: unpacked size} of a zip's members. `damaged`: the message if it can't be read."""
     place = file.on_disk()
     try:
         with zipfile.ZipFile(io.BytesIO(place) if isinstance(place, bytes) else place) as archive:
             return {part.filename: part.file_size for part in archive.infolist()}
     except OSError as error:
         raise UserError(f"{file}: can't be read: {error.strerror or error}") from error
-    # of a damaged directory a name may not be UTF-8 (ValueError), or a version one that zipfile doesn't know
+    # in a damaged directory, a name may not be UTF-8 (ValueError), and a version may be unknown to zipfile
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise UserError(f"{file}: {damaged.format(error)}") from None
 
@@ -68,12 +70,12 @@ def _parts(file: File, damaged: str) -> dict[str, int]:
 def read(
     file: File, given: dict[str, str], odd: Oddities
 ) -> tuple[list[str], Callable[[dict[str, int]], Iterator[Batch]]]:
-    """Returns the columns of a workbook, and the function that reads them: {role: index} -> batches.
+    """Returns the column names of a workbook, and the function that reads them: {role: index} -> batches.
 
     Args:
         file: the file.
-        given: {role: column name, or number from 1}; if all are numbers and the first row has no known names, there is
-            no header.
+        given: {role: column name, or number from 1}; if all are numbers and the first row has no known names, the sheet
+            has no header.
         odd: records rows that repeat the header.
 
     Raises:
@@ -113,12 +115,12 @@ def _header(file: File, frame: pl.DataFrame, given: dict[str, str]) -> list[str]
 
 
 def _first_row(file: File) -> tuple:
-    """Returns the first row of the data sheet, where column names may repeat."""
+    """Returns the first row of the sheet with data, in which column names may repeat."""
     return _sheet(file, header=False).row(0)
 
 
 def _sheet(file: File, header: bool) -> pl.DataFrame:
-    """Returns the only sheet with data, with all rows."""
+    """Returns the only sheet with data, including blank rows."""
     size = sum(_parts(file, f"the workbook is damaged ({{}}): save it again, or {EXPORT}").values())
     if size > LARGEST:
         raise UserError(f"{file}: the workbook has {size:,} bytes, unpacked: {EXPORT}")
@@ -147,7 +149,7 @@ def _sheet(file: File, header: bool) -> pl.DataFrame:
 
 
 def _loses_digits(file: File, ids: pl.Series) -> bool:
-    """Returns whether ids are numbers from 2^53 on, in a column of numbers or, beside texts, in one read as text."""
+    """Returns whether any id is a number from 2^53 on, which may have lost digits, even in a column with text."""
     if ids.dtype != pl.String:
         return ids.dtype.is_integer() and bool((ids.abs() >= EXACT).any())
     long = ids.filter(ids.str.contains(r"^-?\d{16,}$")).unique()
@@ -155,7 +157,7 @@ def _loses_digits(file: File, ids: pl.Series) -> bool:
 
 
 def _long_numbers(file: File) -> Iterator[float]:
-    """Yields the numbers from 2^53 on in all cells that hold numbers, no texts."""
+    """Yields the numbers from 2^53 on of all cells that hold numbers rather than text."""
     place = file.on_disk()
     with zipfile.ZipFile(io.BytesIO(place) if isinstance(place, bytes) else place) as archive:
         for part in archive.namelist():
@@ -165,7 +167,7 @@ def _long_numbers(file: File) -> Iterator[float]:
 
 
 def _batch(file: File, frame: pl.DataFrame, first: int, names: list[str], chosen: dict[str, int]) -> Batch:
-    """Returns the non-blank rows of a sheet. `first`: the number of its first row in the workbook."""
+    """Returns the non-blank rows of a sheet. `first`: the number of the frame's first row in the workbook."""
     filled = frame.select(~pl.all_horizontal(pl.all().is_null())).to_series()
     rows = filled.arg_true().to_numpy()
     found = frame.filter(filled).select(**{role: pl.nth(at) for role, at in chosen.items()})

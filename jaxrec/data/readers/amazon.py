@@ -29,18 +29,22 @@ def read(given: Input) -> Interactions:
 
 
 def _items_first(batch: Batch) -> bool:
-    """Returns whether the first of the two id columns holds the items."""
+    """Returns whether the first of the two id columns holds the items.
+
+    Raises:
+        UserError: if this can't be told from the first rows.
+    """
     first, second = _asins(batch.frame["user"]), _asins(batch.frame["item"])
     if max(first, second) < 0.9 or abs(first - second) < 0.5:
         raise UserError(
             f"{batch.file}: four columns without a header: which is the user, which the item? "
-            "Say --user 1 --item 2 --weight 3 --time 4, or as it is"
+            "Say --user 1 --item 2 --weight 3 --time 4, or the numbers that apply"
         )
     return first > second
 
 
 def _asins(tokens: pl.Series) -> float:
-    """Returns the share of the first tokens that are Amazon item numbers: B and nine characters, or an ISBN."""
+    """Returns the share of the first tokens that look like Amazon item ids: B and nine characters, or an ISBN."""
     first = tokens.drop_nulls().head(1000)
     return float(first.str.contains(r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$").sum()) / max(len(first), 1)
 

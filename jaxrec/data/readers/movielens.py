@@ -12,7 +12,7 @@ from jaxrec.data.reader import ROWS, ReaderEntry, described, finished
 
 
 def _separator(line: str) -> str:
-    """Returns the separator of MovieLens' first line: the most frequent candidate, or a space."""
+    """Returns the separator of a MovieLens file: the most frequent candidate in its first line, or a space."""
     found = max(dialects.SEPARATORS, key=line.count)
     return found if line.count(found) else " "
 

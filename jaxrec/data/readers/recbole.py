@@ -15,7 +15,7 @@ def read(given: Input) -> Interactions:
     (file,) = given.files
     line = tables.first_line(file)
     if ":" not in line:
-        raise UserError(f"{file}, line 1: {short(line)}: no typed header, as user_id:token is: say --format table")
+        raise UserError(f"{file}, line 1: {short(line)}: no typed header, such as user_id:token: say --format table")
     names, kinds = dialects.typed(line)
     chosen = cols.choose(names, dialects.with_lists(names, kinds, given.columns), file)
     given.say(cols.said(names, chosen))
@@ -30,7 +30,7 @@ def read(given: Input) -> Interactions:
 
 
 def _check_lists(file: File, given: Input, names: list[str], kinds: list[str], chosen: dict[str, int]) -> None:
-    """Checks that no list of items lies beside the items unread, unless their column is given; notes other lists."""
+    """Checks that no lists of items are left unread beside the items, unless --item is given; notes other lists."""
     item = names[chosen["item"]]
     used = {names[at] for at in chosen.values()} | {f"{names[at]}_list" for at in chosen.values()}
     lists = [name for name, kind in zip(names, kinds, strict=True) if kind == "token_seq" and name not in used]
@@ -47,7 +47,7 @@ def _check_lists(file: File, given: Input, names: list[str], kinds: list[str], c
 def _recbole_rows(file: File, given: Input, names: list[str], kinds: list[str]):
     """Returns the function that reads columns of an .inter: {role: index} -> batches.
 
-    A column item_id_list beside item_id holds the preceding items; likewise for times and ratings.
+    A column item_id_list beside item_id holds the items before it; the same goes for times and ratings.
     """
 
     def batches(chosen):

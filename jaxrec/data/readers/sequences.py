@@ -1,4 +1,4 @@
-"""Reads lines of a user and items."""
+"""Reads lines that each hold a user and items."""
 
 from jaxrec.data.formats import sequences
 from jaxrec.data.given import Input
@@ -7,7 +7,7 @@ from jaxrec.data.reader import ReaderEntry, described
 
 
 def read(given: Input) -> Interactions:
-    """Reads sequences.txt with the files beside it, lines of a user and items, or lines of "user item"."""
+    """Reads sequences.txt with the files beside it, other lines of a user and items, or "user item" lines."""
     options = (given.ids, given.keep_na_ids, given.time_format, given.format == "sequences")
     return described(given, sequences.read(given.files[0], given.bad, given.say, *options))
 

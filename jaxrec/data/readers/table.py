@@ -17,8 +17,8 @@ from jaxrec.data.unread import times
 from jaxrec.system.errors import UserError
 
 NUMBERS = re.compile("[0-9]+")
-NAMELESS = re.compile(r"|index|level_\d+|Unnamed: \d+(_level_\d+)?|__.*__")  # names that programs give
-LOOKED = 100  # files looked at for one that is a log
+NAMELESS = re.compile(r"|index|level_\d+|Unnamed: \d+(_level_\d+)?|__.*__")  # names given by programs, not people
+LOOKED = 100  # maximum number of files searched for a log
 
 
 def read(given: Input) -> Interactions:
@@ -57,12 +57,12 @@ def read(given: Input) -> Interactions:
 
 
 def _check_width(given: Input, widths: dict[int, File], file: File, names: list[str]) -> None:
-    """Checks that shards without headers, whose columns are numbered, have as many as those before. Adds this one's.
+    """Checks that a shard without a header, whose columns are numbered, has as many columns as those before it.
 
-    Where the format is given, it is only said.
+    Adds its number of columns to `widths`. If the user gave the format, a difference is only noted.
 
     Raises:
-        UserError: if it has others.
+        UserError: if it has another number of columns.
     """
     if names[:1] == cols.numbered(1):
         widths.setdefault(len(names) - len(file.keys), file)
@@ -72,7 +72,7 @@ def _check_width(given: Input, widths: dict[int, File], file: File, names: list[
     told = f"without a header, and with {other} columns, where {before} has {width}"
     if given.format is None:
         cure = "put headers above them, take it out if it is no part of the log, or say --format table if they do"
-        raise UserError(f"{file}: {told}: numbers may not name the same ones: {cure}")
+        raise UserError(f"{file}: {told}: so numbers may not name the same columns: {cure}")
     given.say(f"{file}: {told}: both are read by the same numbers")
     widths.pop(other)
 
@@ -80,13 +80,14 @@ def _check_width(given: Input, widths: dict[int, File], file: File, names: list[
 def _check_header(
     given: Input, file: File, names: list[str], chosen: dict[str, int], before: File, first: list[str]
 ) -> None:
-    """Checks that a shard is a part of the log, and no table of other things that has users and items too.
+    """Checks that a shard is part of the log rather than another table that has users and items too.
 
-    It is none if most of the columns that aren't read are others than those of the first file, `before`. Where the
-    format is given, or the files' names differ in numbers alone, that is only said.
+    It counts as another table if it and the first file, `before`, each have columns that the other lacks, and they
+    share at most half of the columns that aren't read (of the file that has fewer). If the user gave the format, or the
+    file names differ only in numbers, this is only noted.
 
     Raises:
-        UserError: if it is none.
+        UserError: if it is another table.
     """
     read = {cols.plain(names[at]) for at in chosen.values()}
     own, theirs = _given_names(names, file), _given_names(first, before)
@@ -100,25 +101,25 @@ def _check_header(
         return
     alone = "" if file.member else f", or --input {shlex.quote(str(before))}"
     alone += " where that is all of the log" if alone and len(given.files) > 2 else ""
-    told = f"{file}: has {some(more)}, and not {some(lacks)}, as {before} has"
+    told = f"{file}: has {some(more)}, but not {some(lacks)}, which {before} has"
     raise UserError(f"{told}: to read them as one log, say --format table; if it is another table, take it out{alone}")
 
 
 def _given_names(names: list[str], file: File) -> dict[str, str]:
-    """Returns {name as it is compared: name} of the columns that someone named, but for fields of records."""
+    """Returns {plain name: name} of the columns that people named, without fields of records and keys of folders."""
     other = lambda name: "." in name or name in file.keys or NAMELESS.fullmatch(name.strip())
     return {cols.plain(name): name for name in names if not other(name)}
 
 
 def _of_first(given: Input, file: File, table: tabular.Table) -> dict[str, int]:
-    """Chooses the columns of the first shard; where that fails, says which file is a log."""
+    """Chooses the columns of the first shard. Raises UserError if that fails; says which other file is a log."""
     try:
         return tabular.choose(table, given.columns, file)
     except UserError:
         log = next((each for each in given.files[1:LOOKED] if _is_log(each, given)), None)
         if log is None:
             raise
-        why = f"its columns ({some(table.names, 30)}) are no log's, as those of {log} are"
+        why = f"its columns ({some(table.names, 30)}) are not those of a log, unlike those of {log}"
         raise UserError(f"{file}: {why}: {_cure(given, file, log, table.names)}") from None
 
 
@@ -132,10 +133,10 @@ def _is_log(file: File, given: Input) -> bool:
 
 
 def _as_before(log: Log, given: Input, file: File, table: tabular.Table) -> dict[str, int]:
-    """Chooses a shard's columns: by the names of the first shard where they are unique, otherwise as for the first.
+    """Chooses a shard's columns by their names in the first shard where these are unique, otherwise as for the first.
 
     Raises:
-        UserError: if it lacks one.
+        UserError: if the shard lacks one of them.
     """
     places = {role: cols.places(name, table.names) for role, name in log.columns.items()}
     if missing := sorted({log.columns[role] for role, found in places.items() if not found}):
@@ -148,7 +149,7 @@ def _as_before(log: Log, given: Input, file: File, table: tabular.Table) -> dict
 
 
 def _cure(given: Input, file: File, log: File, names: list[str]) -> str:
-    """Returns what to do about a file that lies beside a log and has other columns."""
+    """Returns what to do about a file beside a log that has other columns."""
     if file.member:
         return "rename its columns as there, or, if it is no part of the log, take it out"
     if len(given.files) > 2:

@@ -1,4 +1,4 @@
-"""Laws of data.formats.dialects: a separator fits every row, or is asked for; what people put around rows is no row."""
+"""Laws of data.formats.dialects: a separator fits every row, or is asked for; lines around the rows are no rows."""
 
 import csv
 import io
@@ -261,7 +261,7 @@ def test_a_title_above_the_header_is_named_with_its_cure(tmp_path, title):
 
 def test_r_s_names_of_rows_are_said(tmp_path):
     path = put(tmp_path, '"user_id" "item_id" "timestamp"\n"1" "a" "x" 1704445546\n"2" "a" "y" 1704445548\n')
-    with pytest.raises(UserError, match=r"no name for the first column, R's names of rows: write\.table"):
+    with pytest.raises(UserError, match=r"no name for the first column, R's row names: write it with write\.table"):
         read(path)
 
 

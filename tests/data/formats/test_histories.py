@@ -1,4 +1,4 @@
-"""Laws of data.formats.histories: lists are histories, however they are written; beginnings of others are not."""
+"""Laws of data.formats.histories: lists are histories, however they are written; prefixes of other rows are not."""
 
 import csv
 import io
@@ -92,7 +92,7 @@ tokens = st.one_of(st.integers(0, 12).map(str), st.text(st.sampled_from("abé'[]
 
 @given(logs(tokens), st.booleans(), st.integers(40, 200))
 def test_recbole_s_lists_are_what_came_before_the_item(log, ahead, size):
-    """With the next item in a column of its own, or all in the list."""
+    """Puts the next item in a column of its own, or all items in the list."""
     header = ["session_id:token", "item_id_list:token_seq", "timestamp:float", *["item_id:token"] * ahead]
     rows = [[user, " ".join(some[: len(some) - ahead]), str(START), *some[-1:] * ahead] for user, some in log.items()]
     lines = ["\t".join(row) for row in [header, *rows]]
@@ -104,7 +104,7 @@ def test_recbole_s_lists_are_what_came_before_the_item(log, ahead, size):
         found = read(path, quote="none", say=said.append)
     wanted = from_sequences(list(log.values()), users=list(log))
     assert fingerprint(replace(found, times=None)) == fingerprint(wanted)
-    assert any("the timestamp of a row goes with every item of it" in line for line in said)
+    assert any("the timestamp of a row applies to each of its items" in line for line in said)
 
 
 def test_recbole_s_lists_of_times_and_ratings_go_with_the_items(tmp_path):
@@ -176,7 +176,7 @@ def test_rows_that_begin_another_of_the_same_user_are_left_out(tmp_path, write, 
 @pytest.mark.parametrize("falling", [False, True])
 @pytest.mark.parametrize("own", [False, True])
 def test_recbole_s_augmented_rows_are_one_history(tmp_path, own, falling):
-    """Each beginning of a session with its next item, under the session's id or under ids of their own."""
+    """Returns each prefix of a session with its next item, under the session's id or under ids of their own."""
     log = {session: [session * 10 + at for at in range(5)] for session in range(1, 8)}
     rows = [
         (session if own else f"{session}-{end}", " ".join(map(str, some[:end])), some[end])
@@ -198,7 +198,7 @@ def test_rows_of_one_user_that_are_no_beginnings_follow_each_other(tmp_path):
     said = []
     found = read(as_parquet(tmp_path, pl.DataFrame(rows, ["user", "item"], orient="row")), say=said.append)
     assert found.catalogue.ids[found.items - 1].tolist() == [5, 6, 7, 5, 6, 5, 5, 6]
-    assert any(line.endswith("user: 2 have several rows, whose lists follow each other as they stand") for line in said)
+    assert any(line.endswith("user: 2 have several rows, whose lists are joined in their order") for line in said)
 
 
 def test_other_users_with_the_beginning_of_a_history_are_users(tmp_path):
@@ -238,7 +238,7 @@ def test_text_that_is_no_list_among_lists_is_found(tmp_path, monkeypatch, cell, 
     monkeypatch.setattr(text, "PIECE", size)
     rows = "".join(f'{number},"[5, 6]"\n' for number in range(10))
     path.write_text(f'user,item\n{rows}90,"{cell}"\n91,"[6, 7]"\n')
-    with pytest.raises(UserError, match=r"line 12: .*item is no list, as in other rows: mend it"):
+    with pytest.raises(UserError, match=r"line 12: .*item is not a list, unlike in other rows: mend it"):
         read(path)
     assert read(path, skip_bad_rows=True).items.tolist() == [1, 2] * 10 + [2, 3]
 
@@ -249,7 +249,7 @@ def test_text_that_is_no_list_among_lists_is_found(tmp_path, monkeypatch, cell, 
         (["[1 2 3]", "[4 5]"], [1, 2, 3, 4, 5]),
         (["[1\n 2]", "[3]"], [1, 2, 3]),
         (["['a', 'b']", "['c']"], ["a", "b", "c"]),
-        (["[1]", "[2]"], ["[1]", "[2]"]),  # ids may look so
+        (["[1]", "[2]"], ["[1]", "[2]"]),  # ids may look like this
         (["[x]", "[y z]"], ["[x]", "[y z]"]),
         (["[1] 2", "x"], ["[1] 2", "x"]),
         (["[007, 8]", "[9]"], ["[007, 8]", "[9]"]),

@@ -1,4 +1,4 @@
-"""Laws of data.formats.json_lines beyond those that tables of all forms share."""
+"""Laws of data.formats.json_lines beyond those that all formats of tables share."""
 
 import json
 

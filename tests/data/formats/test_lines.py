@@ -1,4 +1,4 @@
-"""What jaxrec.data.formats.lines takes for the rows of a table, and that the command it names reads them."""
+"""Which lines jaxrec.data.formats.lines recognises as rows of a table; the command it suggests must read them."""
 
 import shlex
 import subprocess

@@ -1,4 +1,4 @@
-"""Laws of data.formats.only: what is read is what a plain loop over the rows keeps, whatever the format."""
+"""Laws of data.formats.only: the rows read are those that a plain loop over all rows keeps, whatever the format."""
 
 import datetime as dt
 import json

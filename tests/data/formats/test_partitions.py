@@ -1,4 +1,4 @@
-"""Laws of data.formats.partitions: keys in the names of folders are columns, which agree with those of the files."""
+"""Laws of data.formats.partitions: keys in folder names are columns, and must agree with columns of the files."""
 
 import datetime as dt
 import zipfile

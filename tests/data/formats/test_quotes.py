@@ -1,4 +1,4 @@
-"""Laws of data.formats.quotes: a text is whole where a strict reader of CSV reads it; broken quotes alter no id."""
+"""Laws of data.formats.quotes: text is whole if a strict CSV reader reads it; broken quotes alter no id."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Laws of data.formats.sequences: one set of histories, however written, is the same data; so is what lies beside."""
+"""Laws of data.formats.sequences: the same histories give the same data in any form; so do files beside them."""
 
 import gzip
 import itertools
@@ -220,7 +220,7 @@ HEADER = "user_id,item_id,timestamp,rating,session_id"
 
 
 def rows_of(log):
-    """Rows of interactions.csv: times that rise, with ties; ratings; sessions of one to three rows."""
+    """Rows of interactions.csv: increasing times with ties, ratings, and sessions of one to three rows."""
     count = itertools.count()
     return [
         [user, item, START + next(count) // 2, at % 5 + 0.5, f"s{at // 3}"]

@@ -1,4 +1,4 @@
-"""Laws of data.formats.tables: what is read is what csv, json and the writers of Parquet say; bad rows are found."""
+"""Laws of data.formats.tables: values are read as csv, json and Parquet's writers define them; bad rows are found."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ def write(folder, data, name="a.csv") -> File:
 
 
 def read(batches):
-    """All rows of all batches, empty for null, each with its place, its text and what the reader says of it."""
+    """All rows of all batches, empty for null, each with its place, its text and what the reader says about it."""
     found = []
     for batch in batches:
         for index, row in enumerate(batch.frame.iter_rows()):
@@ -53,7 +53,7 @@ def whole(rows, separator, **options):
 
 @pytest.fixture(params=["fast", "line by line"])
 def path(request, monkeypatch):
-    """Both ways of reading, of which the second is for what the first refuses."""
+    """Both readers; the second is for the text that the first one rejects."""
     if request.param != "fast":
 
         def refuse(*_, **__):
@@ -116,14 +116,14 @@ QUOTES = quotes.BROKEN
         ("a,b", ("a", ""), f"2 fields where the first line has 3: {COUNT}"),
         ("a", ("a", ""), f"1 field where the first line has 3: {COUNT}"),
         ("a,b,c,d", ("", ""), f"4 fields where the first line has 3: {COUNT}"),
-        ("a,b,c,,", ("a", "c"), f"5 fields where the first line has 3: {COUNT}"),  # said only were it bad
+        ("a,b,c,,", ("a", "c"), f"5 fields where the first line has 3: {COUNT}"),  # reported only if the row is bad
         ('a,"b,b",c,d', ("", ""), f"4 fields where the first line has 3: {COUNT}"),
         (" ", (" ", ""), f"1 field where the first line has 3: {COUNT}"),
         ('a,b,"c', ("", ""), QUOTES),
         ('a,b,"c"d', ("", ""), QUOTES),
         ("a,,", ("a", ""), None),
         ('a,5" b,c', ("a", "c"), None),
-        (" a ,b, c", (" a ", " c"), None),  # ids are what they are: the file has no such style
+        (" a ,b, c", (" a ", " c"), None),  # ids keep their spaces: the file doesn't pad its fields
         ("\u00a0a,b,c\u00a0", ("\u00a0a", "c\u00a0"), None),
         ('"a",b,"c\nd"', ("a", "c\nd"), None),
     ],
@@ -172,7 +172,7 @@ objects = st.lists(st.dictionaries(st.sampled_from(["u", "i", "other"]), scalars
 
 
 def same(found, value):
-    """Whether a text is the value: the numbers as numbers."""
+    """Whether a text stands for the value; numbers are compared as numbers."""
     if value is None or isinstance(value, str):
         return found == (value or "")
     return found == json.dumps(value) or (isinstance(value, float) and float(found) == value)

@@ -1,4 +1,4 @@
-"""What jaxrec.data.formats.workbooks reads of a workbook, and what it says of those that it does not."""
+"""What jaxrec.data.formats.workbooks reads from workbooks, and what it says about those that it can't read."""
 
 import sys
 import zipfile
@@ -192,7 +192,7 @@ def test_a_damaged_workbook_is_said(tmp_path):
 
 @pytest.mark.parametrize(("offset", "value"), [(6, 99), (9, 8)], ids=["version", "name"])
 def test_a_workbook_with_a_damaged_directory_is_said(tmp_path, offset, value):
-    """Of its first entry: a version that doesn't exist; a name said to be UTF-8 that isn't."""
+    """Breaks its first entry: a version that doesn't exist, or a name declared as UTF-8 that isn't."""
     data = bytearray(workbook(tmp_path / "a.xlsx", A=[HEADER, *ROWS]).read_bytes())
     entry = data.index(b"PK\x01\x02")
     data[entry + offset], data[entry + 46] = value, 0xFF

@@ -1,4 +1,4 @@
-"""What shards of a table are: parts of one log, not tables that lie beside it."""
+"""Which files are shards of a table: parts of one log, but not other tables beside it."""
 
 import json
 
@@ -28,8 +28,8 @@ def test_another_table_beside_the_log_is_no_shard_unless_that_is_said(tmp_path, 
     argv = ["prepare", "--input", str(tmp_path), "--output", str(tmp_path / "out")]
     assert cli.main(argv) == 2
     said = capsys.readouterr().err
-    lacks = "has tag, and not rating" if name == "csv" else "has compliments, and not stars, useful"
-    assert f"b.{name}: {lacks}, as" in said and f"take it out, or --input {tmp_path}/a.{name}" in said
+    lacks = "has tag, but not rating" if name == "csv" else "has compliments, but not stars, useful"
+    assert f"b.{name}: {lacks}, which" in said and f"take it out, or --input {tmp_path}/a.{name}" in said
     assert len(read(tmp_path / f"a.{name}").items) == 3
     said = []
     assert len(read(tmp_path, "table", say=said.append).items) == 4

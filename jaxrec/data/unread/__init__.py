@@ -1,1 +1,1 @@
-"""What a table has and nobody reads, though it says when events were."""
+"""Checks for columns that are not read although they say when events happened."""

@@ -1,4 +1,4 @@
-"""Times of day that lie beside days: without them the order within a day would be that of the rows."""
+"""Times of day in a column beside the days: if they weren't read, events of a day would be in the order of the rows."""
 
 import polars as pl
 
@@ -10,14 +10,23 @@ from jaxrec.data.values import parts_of_dates
 from jaxrec.data.values.forms import forms_of, looks_like_times
 from jaxrec.data.values.times import reads_as_clock, reads_as_days, reads_as_times
 
-CLOCKS = {"hour", "hr", "hourofday", "minute", "timeofday", "clock"}  # names of times of day, or of parts of them
+CLOCKS = {"hour", "hr", "hourofday", "minute", "timeofday", "clock"}  # names of times of day or of their parts
 
 
 def check(given: Input, file: File | str, table: Table, chosen: dict[str, int], first: bool) -> None:
-    """Checks that the time recognised holds no times of day whose dates are in another column, nor their days alone.
+    """Checks that the recognised time doesn't hold times of day, or days, alone, with the rest in another column.
+
+    Notes columns that may be better, if the time is constant or may lack its times of day.
+
+    Args:
+        given: the input.
+        file: the table's file, for messages.
+        table: the table.
+        chosen: {role: index of the column}, with a time.
+        first: whether it is the first file of its log.
 
     Raises:
-        UserError: if it does; names both.
+        UserError: if the time is split in two columns; names both.
     """
     names, time = table.names, chosen["time"]
     others = [at for at in range(len(names)) if at not in chosen.values()]
@@ -44,7 +53,7 @@ def check(given: Input, file: File | str, table: Table, chosen: dict[str, int], 
 
 
 def check_named(given: Input, file: File | str, table: Table, chosen: dict[str, int]) -> None:
-    """Says columns of times of day beside a time of days alone, which the person named."""
+    """Notes a column of times of day, if the time column that the user named holds days alone."""
     names, time = table.names, chosen["time"]
     found = tabular.first_values(table, chosen, [time, *tabular.unread(table, chosen)])
     if time not in found or not reads_as_days(found[time], given.time_format):
@@ -54,7 +63,7 @@ def check_named(given: Input, file: File | str, table: Table, chosen: dict[str, 
 
 
 def is_clock(values: pl.Series, name: str) -> bool:
-    """Returns whether values are several times of day: text such as 20:30, or numbers of a column that is called so."""
+    """Returns whether values are different times of day: text such as 20:30, or numbers under a name such as hour."""
     if not reads_as_clock(values) or values.n_unique() < 2:
         return False
     numbers = values.dtype.is_numeric() or values.cast(pl.Float64, strict=False).count() > 0
@@ -67,17 +76,17 @@ def are_times(values: pl.Series) -> bool:
 
 
 def _check_hours(given: Input, file: File | str, names: list[str], found: dict[int, pl.Series], time: int) -> None:
-    """Checks that no times of day are left out beside a time of days alone; says columns that may be such.
+    """Checks that no times of day are left out beside a time of days alone; notes columns that may be times of day.
 
     Args:
-        given: says which.
-        file: for messages.
+        given: receives the notes.
+        file: the table's file, for messages.
         names: all column names.
-        found: {index of a column: its first values}, of those that aren't read and aren't known as times.
+        found: {index of a column: its first values}, for columns that aren't read and aren't known as times.
         time: index of the time.
 
     Raises:
-        UserError: if a column is named as times of day, or as parts of them, and holds several.
+        UserError: if a column is named as times of day, or parts of them, and its values differ.
     """
     several = {at: values for at, values in found.items() if values.n_unique() > 1 and reads_as_clock(values)}
     if named := [names[at] for at in several if cols.plain(names[at]) in CLOCKS]:
@@ -94,7 +103,7 @@ def _check_hours(given: Input, file: File | str, names: list[str], found: dict[i
 
 
 def _apart(found: dict[int, pl.Series], time: int, form: str | None) -> tuple[int | None, int | None]:
-    """Returns a column of times of day and that of their dates, one of which is the time; None for what isn't found."""
+    """Returns the columns of the times of day and of their dates, one of which is the time; None if not found."""
     clocks = [at for at, values in found.items() if reads_as_clock(values)]
     if time in clocks:
         others = {at: values for at, values in found.items() if at not in clocks}
@@ -103,7 +112,7 @@ def _apart(found: dict[int, pl.Series], time: int, form: str | None) -> tuple[in
 
 
 def _finer(found: dict[int, pl.Series], time: int, form: str | None) -> int | None:
-    """Returns a column of dates with their times of day, if the time holds days alone; None if there is none."""
+    """Returns a column of dates with times of day, if the time holds days alone; None if there is none."""
     if time not in found or not reads_as_days(found[time], form):
         return None
     others = (at for at in found if at != time and reads_as_times(found[at]))
@@ -111,5 +120,8 @@ def _finer(found: dict[int, pl.Series], time: int, form: str | None) -> int | No
 
 
 def _say_clock(given: Input, days: str, clock: str) -> None:
-    cure = "if it is when they were, join the two into one column (2024-01-31 23:59:00), and name that with --time"
+    cure = (
+        "if these are the times of day of the events, join the two into one column (2024-01-31 23:59:00), and name "
+        "that with --time"
+    )
     given.say(f"{days} holds days alone, and {clock}, which is not read, times of day: {cure}")

@@ -1,4 +1,4 @@
-"""Columns of times that a table has and nobody reads: then the order of its rows would count, or days alone."""
+"""Columns of times that would not be read, so that events would be in the order of the rows, or ordered by day only."""
 
 import polars as pl
 
@@ -15,21 +15,21 @@ from jaxrec.system.errors import UserError
 
 NAMED = {"date", "datetime", "time", "timestamp", "tstamp", "stamp"}  # words in the names of columns of times
 YEARS = r"(?:^|[^0-9])(?:(?:19|20)[0-9]{2}|[0-9]{1,2}[/.-][0-9]{1,2}[/.-][0-9]{2})(?:[^0-9]|$)"
-DATED = 0.5  # minimum share of values with a year, in a column that is called so
+DATED = 0.5  # minimum share of values with a year, in a column with such a name
 
 
 def check(given: Input, file: File | str, table: Table, chosen: dict[str, int], first: bool = True) -> None:
-    """Checks that no column of times is passed over: none is recognised, or one without its dates or times of day.
+    """Checks that no column of times is overlooked: if no time is recognised, or one without its date or time of day.
 
     Args:
         given: the input.
-        file: of the table, for messages.
+        file: the table's file, for messages.
         table: the table.
         chosen: {role: index of the column}.
-        first: whether it is the first of its log; others have the same columns.
+        first: whether it is the first file of its log; the others have the same columns.
 
     Raises:
-        UserError: if there is one; names it. Also if the items are dates, and no times are known.
+        UserError: if a column of times is overlooked; names it. Also if no time is recognised and the items are dates.
     """
     if "time" in given.columns:
         if "time" in chosen and first:
@@ -60,11 +60,11 @@ def check(given: Input, file: File | str, table: Table, chosen: dict[str, int], 
         cols.refuse_order(names, timed, file, _form_of(likely))
     for at in (at for at in others if first and at in found and _may_be_times(found[at], names[at])):
         cure = f"write it like 2014-04-01T03:00:00Z, and take it with --time {cols.flag_of(names, at)}"
-        given.say(f"{names[at]}, as {short(str(found[at][0]))}, is not read: if it says when, {cure}")
+        given.say(f"{names[at]}, as {short(str(found[at][0]))}, is not read: if it is the time of the events, {cure}")
 
 
 def _form_of(values: pl.Series) -> str | None:
-    """Returns the --time-format that these times need; None if they can be read without, "" if they can't be read."""
+    """Returns the --time-format that these times need; None if they need none, "" if they can't be read."""
     if not reads_as_times(values):
         return forms_of(values)
     if values.dtype.is_temporal():
@@ -74,7 +74,7 @@ def _form_of(values: pl.Series) -> str | None:
 
 
 def _may_be_times(values: pl.Series, name: str) -> bool:
-    """Returns whether values are text in a form that is not known, in a column whose name speaks of times."""
+    """Returns whether values may be dates in an unknown form: text with years, under a name that suggests times."""
     if values.dtype != pl.String or NAMED.isdisjoint(cols.words(name)) or values.n_unique() < 2:
         return False
     plain = values.cast(pl.Float64, strict=False).is_not_null()
@@ -84,18 +84,18 @@ def _may_be_times(values: pl.Series, name: str) -> bool:
 def _check_item(
     given: Input, file: File | str, names: list[str], item: int, found: dict[int, pl.Series], others: list[int]
 ) -> None:
-    """Checks that the items are no dates, where no times are known; notes if their numbers may be times.
+    """Checks that the items aren't dates, if no time is recognised; notes it if numeric items may be times.
 
     Args:
         given: the input.
-        file: for messages.
+        file: the table's file, for messages.
         names: all column names.
         item: index of the items' column.
         found: {index of a column: its first values}.
         others: indices of the columns that aren't read.
 
     Raises:
-        UserError: if they are, unless --ids text says that these are ids.
+        UserError: if they are dates, unless --ids text declares them ids.
     """
     values = found.get(item, NOTHING)
     if kind_of(given.ids, "item") == "text" or not others or not clocks.are_times(values):

@@ -1,1 +1,1 @@
-"""What stands in a cell: dates, times, numbers, codes and nested values, and how each is spelled."""
+"""The values of cells: dates, times, numbers, codes and nested values, and their spellings."""

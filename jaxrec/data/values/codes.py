@@ -1,4 +1,4 @@
-"""Columns of codes, such as types of events: a code has one spelling, whatever the type of the file's column."""
+"""Columns of codes, such as event types: each code gets one spelling, whatever the type of the column in the file."""
 
 from collections.abc import Iterable
 
@@ -12,9 +12,9 @@ CURE = "write all in one form (in pandas, a column with gaps by .astype('Int64')
 
 
 def text_of(values: pl.Series) -> pl.Series | None:
-    """Returns a column as text, null where nothing is known; None if it holds what is no text.
+    """Returns a column as text, null where values are missing; None if its type can't be converted to text.
 
-    Whole floats that are exact, and whole decimals, become integers.
+    Whole floats that are exact, and whole decimals, are written as integers.
 
     >>> text_of(pl.Series([1.0, 1.5, float("nan")])).to_list()
     ['1', '1.5', None]
@@ -24,7 +24,7 @@ def text_of(values: pl.Series) -> pl.Series | None:
     if not values.dtype.is_float():
         try:
             text = values.cast(pl.String)
-        except pl.exceptions.PolarsError:  # bytes that are not UTF-8, or Python's objects
+        except pl.exceptions.PolarsError:  # bytes that are not UTF-8, or Python objects
             return None
         return text.str.replace(r"\.0*$|(\.[0-9]*[1-9])0+$", "${1}") if values.dtype.is_decimal() else text
     values = values.fill_nan(None)
@@ -34,7 +34,7 @@ def text_of(values: pl.Series) -> pl.Series | None:
 
 
 def numbers_of(codes: pl.Series) -> pl.Series:
-    """Returns the integers that codes stand for, [n] Int64, null for other codes.
+    """Returns the integers that codes spell, [n] Int64, null for other codes.
 
     >>> numbers_of(pl.Series(["1", "1.0", "01", "cart"])).to_list()
     [1, 1, 1, None]
@@ -43,7 +43,7 @@ def numbers_of(codes: pl.Series) -> pl.Series:
 
 
 def spelled_twice(codes: Iterable[str]) -> tuple[str, str] | None:
-    """Returns two of the codes that stand for one number, the later first; None if there are none.
+    """Returns two different codes that spell the same number, the later one first; None if there are none.
 
     >>> spelled_twice(["1", "2", "1.0"])
     ('1.0', '1')

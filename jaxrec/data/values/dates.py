@@ -3,7 +3,7 @@
 Recognised formats are 2014-04-01, 2014/4/1 and 2014.04.01, 20140401T030000Z, and those with the month as a word
 (1 April 2014, Apr 1, 2014, 01-Apr-2014, Tue Apr 01 03:00:00 +0000 2014), each with or without a time of day and a
 zone. A time of day may follow days like 20140401 as 10:00, 1000 or 100000. An ambiguous date like 1/4/2014 is only
-parsed by a given format.
+parsed with a given format.
 """
 
 import datetime
@@ -17,11 +17,11 @@ from jaxrec.system.errors import UserError
 DAY = "%Y-%m-%d"
 FORMATS = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%dT%H:%M", DAY)
 HALF_DAYS = tuple(f"%Y-%m-%dT%I:%M{rest} %p{zone}" for rest in (":%S%.f", "") for zone in ("%#z", ""))
-FIRST = -30_610_224_000_000_000  # the year 1000; earlier years have lost digits
+FIRST = -30_610_224_000_000_000  # the year 1000; years before it are taken for years that lost digits
 LATEST = 7_258_118_400_000_000  # the year 2200
 NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTHS = {name: f"{number:02}" for number, name in enumerate(NAMES, 1)}
-#: how their names go on, in languages that have the same beginnings; other words are not theirs, as Finnish marraskuu
+#: endings of the names, in languages that share the beginnings; other words don't match, as Finnish marraskuu
 ENDINGS = (
     *("uary", "uar", "uari", "vier", "eiro", "ruary", "ruar", "ruari", "rero", "braio", "ch", "s", "zo", "t", "il"),
     *("ile", "ilie", "o", "e", "i", "io", "ho", "y", "ust", "ustus", "tember", "tembre", "tiembre", "tembro", "ober"),
@@ -45,7 +45,7 @@ ENDINGS = (
     *("zec", "et", "ill", "ij", "usti", "usts", "usztus", "tembrie", "tembar", "tembris", "embar", "embris"),
 )
 MONTH = rf"({'|'.join(MONTHS)})(?:{'|'.join(ENDINGS)})?\.?"
-SPACE = r"[\x{a0}\x{202f}]", " "  # spaces that keep a line together, as before PM
+SPACE = r"[\x{a0}\x{202f}]", " "  # non-breaking spaces, such as before PM
 HALF_DAY = r"(?i)([ap])\.? ?m\.?( *(?:UTC|GMT|Z)?(?:[+-]\d.*)?)$", "${1}m$2"
 OTHERS = {  # other formats -> ISO 8601, with the month still as a word
     HALF_DAY[0]: HALF_DAY[1],
@@ -66,32 +66,32 @@ OTHERS = {  # other formats -> ISO 8601, with the month still as a word
 }
 
 
-MARKED = r"(?P<mark>[^\w%])%f"  # a fraction of a second in a strftime format, and the mark before it
+MARKED = r"(?P<mark>[^\w%])%f"  # fraction of a second in a strftime format, with the mark before it
 
 
 class Dates:
-    """Parses a column of dates batch by batch, first with the formats that fitted before.
+    """Parses a column of dates batch by batch; tries formats first that fitted earlier batches.
 
     Args:
-        named: the strftime format of all dates; None to detect it.
+        named: the strftime format of all dates; None to detect the formats.
     """
 
     def __init__(self, named: str | None = None):
         self.named = None if named is None else checked(named)
-        self.minutes = " 00" if self.named and self.named != _chrono(named or "") else ""  # that `checked` wants
+        self.minutes = " 00" if self.named and self.named != _chrono(named or "") else ""  # for `checked`'s %M
         self.mark, self.fraction = _fraction(named or "")
         self.width = digits.width(named or "")
         self.formats = FORMATS
-        self.zoneless = self.zoned = False  # whether a date with a time of day had no zone, and whether one had
+        self.zoneless = self.zoned = False  # whether any date with a time of day had no zone; had one
 
     def read(self, text: pl.Series) -> pl.Series:
-        """Parses text into Int64 microseconds since 1970, UTC if it has no zone; null where it is not a date."""
+        """Parses text into Int64 microseconds since 1970, as UTC if there is no zone; null where it is not a date."""
         text = text.str.strip_chars()
         if self.named:
             self.note_zone(any(zone in self.named for zone in ("z", "%s")))
             if "." not in self.named:
                 text = text.str.replace(r"^(\d+)\.0*$", "${1}")  # whole numbers that became floats
-            if self.width and not self.named.startswith("%Y"):  # numbers have no zeros before them
+            if self.width and not self.named.startswith("%Y"):  # numbers have lost their leading zeros
                 lost = text.str.contains(r"^\d+$" if self.named.startswith("%y") else rf"^\d{{{self.width - 1}}}$")
                 text = text.zip_with(~lost.fill_null(False), text.str.zfill(self.width))
             if "%p" in self.named:
@@ -109,11 +109,11 @@ class Dates:
         return _of_four_digits(found)
 
     def note_zone(self, zoned: bool) -> None:
-        """Records that a date had a zone, or none."""
+        """Records whether a date had a zone."""
         self.zoneless, self.zoned = self.zoneless or not zoned, self.zoned or zoned
 
     def _by(self, formats: tuple[str, ...], text: pl.Series) -> tuple[pl.Series, tuple[str, ...]]:
-        """Returns microseconds by the first format that fits each date, and the formats, fitting ones first."""
+        """Returns microseconds, by the first format that fits each date, and the formats, those that fitted first."""
         found, fits = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(text)), []
         for format in formats:
             if found.null_count() == text.null_count():
@@ -129,7 +129,7 @@ class Dates:
 
 
 def checked(named: str) -> str:
-    """Returns the chrono equivalent of a strftime format; with %M after it if it has hours, but no minutes.
+    """Returns the chrono equivalent of a strftime format; appends %M if it has hours but no minutes.
 
     Raises:
         UserError: if it is invalid, or doesn't include the year.
@@ -137,7 +137,7 @@ def checked(named: str) -> str:
     form = _chrono(named)
     plain = form.replace("%%", "")
     if re.search("%[-_0]?[HIkl]", plain) and not re.search("%[-_0]?[MTRXcr]", plain):
-        form += " %M"  # without which polars reads no hours
+        form += " %M"  # polars reads hours only with minutes
     moment = datetime.datetime(2014, 11, 23, 17, 45, 56)
     try:
         written = pl.Series([moment]).dt.replace_time_zone("UTC" if "z" in named else None).dt.to_string(form)
@@ -150,9 +150,9 @@ def checked(named: str) -> str:
 
 
 def _chrono(named: str) -> str:
-    """Returns the format with `%.f` for a fraction after any mark: a point, and as many digits as there are.
+    """Returns the format in chrono's form. A fraction after a mark becomes `%.f`: a point and any number of digits.
 
-    So is one after nothing but digits, whose number is known.
+    So does a fraction at the end of digits alone, where `_fraction` finds the place of the point.
     """
     if digits.width(named) and named.endswith("%S%f"):
         return named.replace("%f", "%.f")
@@ -160,7 +160,7 @@ def _chrono(named: str) -> str:
 
 
 def _fraction(named: str) -> tuple[str, str]:
-    """Returns the regular expression for the mark before a fraction and its replacement by a point; "" if it is one."""
+    """Returns a regular expression and a replacement that put a point before the fraction; "" if none is needed."""
     if (width := digits.width(named)) and named.endswith("%S%f"):
         return rf"^(\d{{{width}}})(\d)", "${1}.$2"
     plain = re.sub("%[-_0]", "%", named).replace("%T", "%H:%M:%S").replace("%R", "%H:%M")

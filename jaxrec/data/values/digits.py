@@ -1,6 +1,6 @@
-"""Dates written as numbers, without anything between their parts: 20140401, 201710180733, 25122020.
+"""Dates written as numbers, with nothing between their parts: 20140401, 201710180733, 25122020.
 
-A form is a strftime format of such parts: "%Y%m%d%H".
+A form is a strftime format for such numbers: "%Y%m%d%H".
 """
 
 import re
@@ -8,12 +8,12 @@ import re
 import numpy as np
 import polars as pl
 
-LIKELY = 0.95  # minimum share of a column's values that are of one kind
-COMPACT = ("%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%d%H%M%S%f")  # which could be times in some unit
-TURNED = ("%d%m%Y", "%m%d%Y")  # whose order as numbers is not that of the days
-SHORT = ("%d%m%y", "%m%d%y", "%y%m%d")  # which many small numbers could be
+LIKELY = 0.95  # minimum share of a column's values that must be of one kind
+COMPACT = ("%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%d%H%M%S%f")  # forms that could also be times in some unit
+TURNED = ("%d%m%Y", "%m%d%Y")  # forms whose numeric order isn't the order of days
+SHORT = ("%d%m%y", "%m%d%y", "%y%m%d")  # forms that many small numbers fit
 YEARLESS = "%m%d"
-#: part of a form -> its digits, the least and the most it can be; %f is in milliseconds
+#: part of a form -> its number of digits, its smallest and its largest value; %f is in milliseconds
 PARTS = {
     "Y": (4, 1995, 2100),
     "y": (2, 0, 99),
@@ -29,7 +29,7 @@ DAY = 86_400_000_000  # microseconds
 
 
 def of_form(values: np.ndarray, form: str) -> np.ndarray:
-    """Returns the values that are dates of a form, as integers, in their order.
+    """Returns the values that are dates in a form, as integers, in the given order.
 
     >>> of_form(np.array([2017101807, 2017101899, 5]), "%Y%m%d%H")
     array([2017101807])
@@ -47,14 +47,14 @@ def of_form(values: np.ndarray, form: str) -> np.ndarray:
 
 
 def bounds(form: str) -> tuple[int, int]:
-    """Returns the smallest and the largest number that may be a date of a form."""
+    """Returns the smallest and the largest number that may be a date in a form."""
     first, *others = (PARTS[part] for part in form.split("%")[1:])
     below = 10 ** sum(digits for digits, _, _ in others)
     return first[1] * below, (first[2] + 1) * below - 1
 
 
 def width(form: str) -> int:
-    """Returns the digits of a form's dates, without those of %f at its end; 0 if it has other parts.
+    """Returns the number of digits in a form's dates, without %f at its end; 0 if the format has other parts.
 
     >>> width("%d%m%Y"), width("%Y%m%d%H%M%S%f"), width("%d/%m/%Y")
     (8, 14, 0)
@@ -64,7 +64,7 @@ def width(form: str) -> int:
 
 
 def compact(values: np.ndarray) -> str:
-    """Returns the form of which nearly all values are dates with a time of day, such as 201710180733; "" without one.
+    """Returns the form with a time of day, such as 201710180733, that nearly all values have; "" if there is none.
 
     >>> compact(np.array([201710180733, 201710190000])), compact(np.array([1508311980]))
     ('%Y%m%d%H%M', '')
@@ -74,7 +74,7 @@ def compact(values: np.ndarray) -> str:
 
 
 def shown(value: int, form: str) -> str:
-    """Formats a date as a number for people.
+    """Formats a date that is given as a number, for messages.
 
     >>> shown(2017101807, "%Y%m%d%H"), shown(1022020, "%d%m%Y")
     ('2017-10-18 07:00', '2020-02-01')
@@ -89,7 +89,7 @@ def shown(value: int, form: str) -> str:
 
 
 def days(numbers: pl.Series) -> pl.Series:
-    """Returns microseconds [n] Int64 of days written as numbers, 20140401, from 1950 to 2100; null for other numbers.
+    """Returns microseconds, [n] Int64, of days from 1950 to 2100 written like 20140401; null for other numbers.
 
     >>> days(pl.Series([20140401, 20140230, 5])).to_list()
     [1396310400000000, None, None]

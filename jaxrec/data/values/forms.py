@@ -9,10 +9,10 @@ import polars as pl
 from jaxrec.data.values.dates import MONTH, SPACE, Dates
 
 LIKELY = 0.95  # minimum share of a column's values that look like times
-SAMPLE = 1000  # values by which formats are proposed
-SHAPES = 50  # values that formats are made of
-NOON = "(?:上午|下午|오전|오후|午前|午後)"  # before the hour
-#: how names of months begin in other languages
+SAMPLE = 1000  # values on which proposed formats are tested
+SHAPES = 50  # values from which formats are derived
+NOON = "(?:上午|下午|오전|오후|午前|午後)"  # AM and PM, written before the hour
+#: beginnings of month names in other languages
 MONTHS = (
     *("janu", "janv", "mär", "mrz", "mrt", "mai", "okt", "dez", "fév", "avr", "juin", "juil", "août", "déc", "ene"),
     *("abr", "ago", "dic", "gen", "mag", "giu", "lug", "set", "ott", "fev", "out", "mei", "sty", "lut", "kwi", "maj"),
@@ -22,11 +22,11 @@ MONTHS = (
 )
 CYRILLIC = "\u0400-\u04ff"
 WORD = rf"(?:{MONTH}|(?:{'|'.join(MONTHS)})[^\W\d_]{{0,8}}|[{CYRILLIC}]{{3,9}})"
-NUMBER = "(?:0?[1-9]|[12][0-9]|3[01])"  # of a day
+NUMBER = "(?:0?[1-9]|[12][0-9]|3[01])"  # day of the month
 DAY = "|".join(  # a day, or a week
     (
         r"(?:19|20)\d\d[/.-]\d{1,2}[/.-]\d{1,2}",
-        r"\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d\d)",  # 1/4/2014, which may be in January or April
+        r"\d{1,2}[/.-]\d{1,2}[/.-](?:\d{4}|\d\d)",  # 1/4/2014, in January or April
         rf"\d{{1,2}}(?:st|nd|rd|th)?[/ .-]+{MONTH}[/ ,-]*(?:\d{{4}}|\d\d)|\d\d{MONTH}\d{{4}}",
         rf"{MONTH} +\d{{1,2}}(?:st|nd|rd|th)?(?:,? +\d{{4}}| +\d\d:\d\d:\d\d [\w:+-]+ \d{{4}})",
         rf"{MONTH}[/ -]{NUMBER}[/, -]+(?:\d{{4}}|\d\d)",
@@ -37,7 +37,7 @@ DAY = "|".join(  # a day, or a week
         r"(?:19|20)\d\d-?W\d\d(?:-?[1-7])?",
     )
 )
-#: nothing but a day, with its name before it, or a time of day, a zone or a word after it
+#: text that is only a day, perhaps after its name, and before a time of day, a zone or a word
 LIKE = (
     rf"(?i)^[\['/]?(?:date\(\d{{10,13}}(?:[+-]\d{{4}})?\)/|(?:\d{{1,2}}:\d\d(?::\d\d)?,? +)?"
     rf"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,? +)?(?:{DAY})(?:[ T,:@]+(?:at |à |{NOON} ?)?\d{{1,6}}(?:\D.*)?"
@@ -54,10 +54,10 @@ WRITTEN = re.compile(
     (?P<close>\[[A-Za-z/_]+\]|\])?""",
     re.VERBOSE,
 )
-CLOCK = {"minutes": "%M", "seconds": "%S", "part": "%f"}  # parts of WRITTEN, after the character before each
+CLOCK = {"minutes": "%M", "seconds": "%S", "part": "%f"}  # parts of WRITTEN, each of which begins with its separator
 SIGNS = {"年년": "%Y", "月월": "%m", "日일": "%d", "時时시": "%H", "分분": "%M", "秒초": "%S"}  # after each part
 REST = {"h": "h", "blank": " ", "half": "%p", "away": " ", "zone": "%z", "end": "Z"}
-#: kinds of the parts of a day (n: one or two digits, Y: four, b: a word) -> the orders that these may have
+#: kinds of the parts of a day (n: one or two digits, Y: four, b: a word) -> the orders they may be in
 ORDERS = {
     "nnY": ("dmY", "mdY"),
     "nnn": ("dmy", "mdy", "ymd"),
@@ -71,13 +71,13 @@ ORDERS = {
 
 
 def looks_like_times(values: pl.Series) -> bool:
-    """Returns whether nearly all values are text that looks like times, whether or not it can be read."""
+    """Returns whether nearly all values are text that looks like times, even if it can't be read."""
     text = _text(values)
     return len(text) > 0 and text.str.contains(LIKE).sum() >= LIKELY * len(text)
 
 
 def forms_of(values: pl.Series) -> str:
-    """Returns the strftime formats, for a message, by which most of the values that look like times can be read.
+    """Returns the strftime formats, for a message, that read the most values that look like times; "" if none does.
 
     >>> forms_of(pl.Series(["18/10/2017 07:33"]))
     "'%d/%m/%Y %H:%M'"
@@ -97,8 +97,8 @@ def forms_of(values: pl.Series) -> str:
 
 
 def _of_signs(given: str) -> str:
-    """Returns the strftime format of 2024年1月5日, or 2024. 1. 5., whose parts say what they are; "" of others."""
-    if re.search(NOON, given):  # which no format tells
+    """Returns the strftime format of 2024年1月5日 or 2024. 1. 5., which mark their parts; "" for others."""
+    if re.search(NOON, given):  # no format has these
         return ""
     text = re.sub(r"^\d{4}\.( ?)\d{1,2}\.( ?)\d{1,2}\.", r"%Y.\1%m.\2%d.", given)
     form = re.sub(r"\d{1,2}:\d\d:\d\d$", "%H:%M:%S", re.sub(r"(?<![\d:])\d{1,2}:\d\d$", "%H:%M", text))
@@ -108,7 +108,7 @@ def _of_signs(given: str) -> str:
 
 
 def _text(values: pl.Series) -> pl.Series:
-    """Returns the values that are text, without blank ones and the spaces around them."""
+    """Returns the values that are text, stripped and without blank ones."""
     if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
         return pl.Series([], dtype=pl.String)
     text = values.cast(pl.String).str.strip_chars().str.replace_all(*SPACE)
@@ -116,7 +116,7 @@ def _text(values: pl.Series) -> pl.Series:
 
 
 def _candidates(found: re.Match) -> Iterator[str]:
-    """Yields the strftime formats that the parts of a date may have."""
+    """Yields the strftime formats that a date may have, from its parts."""
     clock = ""
     if found["clock"]:
         clock = found["space"] + ("%I" if found["half"] else "%H")

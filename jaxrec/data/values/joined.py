@@ -1,4 +1,4 @@
-"""Item values that are histories written as plain text, such as `1 2 3`: each would be read as one item."""
+"""Detects items that are whole histories written as plain text, such as `1 2 3`, each of which would be one item."""
 
 from collections.abc import Iterable
 
@@ -16,18 +16,18 @@ NAMED = r"(?s)^\s*(?:[A-Za-z_]\w*\.)?[A-Za-z_]\w*\(\s*([\[({].*[\])}])\s*(?:,\s*
 LIST = r"(?s)^\s*\[.*\]\s*$"
 ENTRY = r"""(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|"[^"]*"|'[^']*')"""
 ENTRIES = rf"^\s*\[\s*{ENTRY}(?:\s*,\s*{ENTRY})+\s*,?\s*\]\s*$"  # several, as JSON and Python write them
-LISTED = 0.9  # minimum share of rows that have a user, or a value, of their own
-BRACKETED = 0.9  # minimum share of values that are in brackets, to be lists
+LISTED = 0.9  # minimum share of rows with a distinct user, or a distinct value
+BRACKETED = 0.9  # minimum share of values in brackets, for values to be lists
 MULTIPLE = 0.5  # minimum share of values with several parts
-PLAIN = r"^[A-Za-z]*[0-9]+(?:-[0-9]+)?$"  # a part that is a number, perhaps with letters before it: N19976, N10447-1
+PLAIN = r"^[A-Za-z]*[0-9]+(?:-[0-9]+)?$"  # a number, perhaps after letters: N19976, N10447-1
 NUMBERED = 0.9  # minimum share of parts that look like ids: short, with a digit
 RECURRING = 0.5  # minimum share of parts that occur in several values
-MIXED = 0.75  # minimum share of parts that occur at several places, in baskets
+MIXED = 0.75  # minimum share of parts that occur at several positions, in baskets
 LENGTHS = 3  # minimum number of different lengths of baskets
-LONGEST = 40  # characters of a part that looks like an id
+LONGEST = 40  # maximum characters of a part that looks like an id
 SAMPLE = 10_000  # values examined
 CURE = (
-    "all as [1, 2, 3], a single one as [1] (in CSV within quotes), or as a row an event; to keep each as one item, say"
+    "all as [1, 2, 3], a single one as [1] (in CSV within quotes), or as a row per event; to keep each as one item, say"
 )
 
 
@@ -36,17 +36,18 @@ def example(
 ) -> tuple[str, bool] | None:
     """Returns a value that looks like a history, and whether its parts look like ids; None if the items don't.
 
-    Ids have digits, so that titles are none; words count only in square brackets, or where a comma, semicolon or | lies
-    between, and each user has one row: they may be genres. One list as Python or JSON writes it is enough. Where values
-    come again, as a history does in each of a user's rows, they are histories if they have several lengths, and nearly
-    all have one owner, or if most parts stand now here, now there, as in baskets.
+    Ids have digits, so titles don't look like histories. Words, which may be genres, count only in square brackets, or
+    if they are separated by commas, semicolons or | and either each user has one row or the values are like baskets. A
+    single list as Python or JSON writes it is enough. Values that recur, as a history may in each row of its user,
+    count if they differ in length and nearly all have a single owner, or if most parts occur at several positions, as
+    in baskets.
 
     Args:
-        values: distinct items as text; those that are plain numbers may be missing.
+        values: distinct items as text; plain numbers may be left out.
         count: number of distinct items.
         rows: number of rows.
         owners: number of users (or sessions).
-        codes: numbers of the owners and of the items of rows, in parts; only the first is looked at.
+        codes: (owner numbers, item numbers) of consecutive rows, in parts; only the first part is used.
 
     >>> example(pl.Series(["1 2 3", "2 3 4"]), 2, 2, 2)
     ('1 2 3', True)
@@ -93,14 +94,14 @@ def example(
 
 
 def _are_sets(parts: pl.Series) -> bool:
-    """Returns whether most parts occur at several places of values, as those of baskets do; not those of an id."""
+    """Returns whether most parts occur at several positions in values, as in baskets but not in ids."""
     places = pl.DataFrame({"part": parts, "place": [list(range(length)) for length in parts.list.len()]})
     found = places.explode("part", "place").group_by("part").agg(pl.col("place").n_unique())
     return (found["place"] > 1).sum() >= MIXED * len(found)
 
 
 def _have_one_owner(codes: Iterable[tuple[np.ndarray, np.ndarray]]) -> bool:
-    """Returns whether nearly all items of the first rows are one owner's alone."""
+    """Returns whether nearly all items of the first rows have a single owner."""
     for owner, item in codes:
         pairs = distinct(owner.astype(np.int64) << 32 | item)
         return LISTED * len(pairs) <= len(distinct(item.astype(np.int64)))
@@ -108,7 +109,7 @@ def _have_one_owner(codes: Iterable[tuple[np.ndarray, np.ndarray]]) -> bool:
 
 
 def refusal(where: object, column: str, value: str, flags: str = "--ids text") -> str:
-    """Returns the message for a column of histories. `flags`: what reads each of them as one item."""
+    """Returns the error message for a column of histories. `flags`: flags that read each of them as one item."""
     named = column if column.startswith("column ") else f"column {column}"
     told = f"{where}: {named}: {short(value)} and the like look like histories, each of which would be one item"
     lost = "; its ... stands for items that are lost" if "..." in value else ""
@@ -119,5 +120,5 @@ def note(column: str, value: str) -> str:
     """Returns the note for a column that may hold histories of words."""
     return (
         f"{column}: each value is one item; if values such as {short(value)} list several, write them as "
-        '["a", "b"], or as a row an event'
+        '["a", "b"], or as a row per event'
     )

@@ -9,12 +9,12 @@ DEPTH = 8  # maximum nesting depth; deeper values are text
 
 
 def is_opaque(dtype: pl.DataType) -> bool:
-    """Returns whether values of a type are no plain ones: lists, records, or of another library, as pandas' Period."""
+    """Returns whether a type holds no plain values: lists, records, or types of other libraries, as pandas' Period."""
     return dtype.is_nested() or isinstance(dtype, getattr(pl, "BaseExtension", ()))
 
 
 def paths(schema: Mapping) -> list[str]:
-    """Returns the names of columns {name: type}, followed by the paths of their nested fields."""
+    """Returns the column names of a schema {name: type}, followed by the paths of nested fields."""
     within = [f"{name}.{path}" for name, dtype in schema.items() for path in _fields(dtype)]
     return [*schema, *(path for path in within if path not in schema)]
 
@@ -26,22 +26,22 @@ def lists(schema: Mapping) -> list[str]:
 
 
 def root(schema: Mapping, name: str) -> str:
-    """Returns the column of a path."""
+    """Returns the column that a path begins with."""
     return _parted(schema, name)[0]
 
 
 def column(schema: Mapping, name: str) -> pl.Expr:
-    """Returns an expression for the values of a path: lists, if it leads through a list."""
+    """Returns an expression for the values at a path; they are lists if the path leads through a list."""
     root, path = _parted(schema, name)
     return _reach(pl.col(root), schema[root], path)
 
 
 def shape(objects: Iterable[dict], names: Iterable[str] | None = None) -> dict[str, pl.DataType]:
-    """Returns {key: type} of JSON objects: text, lists and records, merged over the objects.
+    """Returns the schema {key: type} of JSON objects, with types text, list and record, merged over the objects.
 
     Args:
         objects: the objects.
-        names: the paths to keep (text if no object has them); None for all.
+        names: the paths to keep, as text if no object has them; None for all.
     """
     found = {}
     for each in objects:
@@ -59,7 +59,7 @@ def shape(objects: Iterable[dict], names: Iterable[str] | None = None) -> dict[s
 
 
 def value(schema: Mapping, record: dict, name: str, token: Callable) -> Any:
-    """Returns the value at a path of a JSON object, with `token` applied to scalars.
+    """Returns the value at a path in a JSON object, with `token` applied to scalars.
 
     Raises:
         ValueError: if it doesn't match the schema.
@@ -69,7 +69,7 @@ def value(schema: Mapping, record: dict, name: str, token: Callable) -> Any:
 
 
 def _parted(schema, name: str) -> tuple[str, str]:
-    """Splits a path into its column and the path within."""
+    """Splits a path into its column and the path within the column."""
     root = max((each for each in schema if name == each or name.startswith(f"{each}.")), key=len)
     return root, name[len(root) + 1 :]
 
@@ -79,7 +79,7 @@ def _inner(dtype):
 
 
 def _fields(dtype) -> list[str]:
-    """Returns the paths to the fields of a record, or of a list of records."""
+    """Returns the paths to the fields of a record type, or of a list of records."""
     dtype = _inner(dtype)
     return paths(dict(dtype)) if isinstance(dtype, pl.Struct) else []
 
@@ -108,7 +108,7 @@ def _type(value, depth: int = 0):
 
 
 def _merged(one, other):
-    """Returns the common type of two values: the first that is known, with the fields of both records."""
+    """Returns the common type of two values: the first known one, with the fields of both if they are records."""
     if one is None or other is None:
         return other if one is None else one
     if isinstance(one, dict) and isinstance(other, dict):
@@ -127,7 +127,7 @@ def _known(kind):
 
 
 def _pruned(dtype, wanted: list[str]):
-    """Returns a type without unused fields."""
+    """Returns a type without the fields that aren't wanted."""
     if "" in wanted:
         return dtype
     if isinstance(dtype, pl.List):
@@ -143,11 +143,13 @@ def _follow(value, dtype, path: str, name: str, token: Callable):
         return None
     if isinstance(dtype, pl.List):
         if not isinstance(value, list):
-            raise ValueError(f"{name} is no list, as in the first rows: write lists in all rows, or in none")
+            raise ValueError(f"{name} is not a list, unlike in the first rows: write lists in all rows, or in none")
         return [_follow(each, dtype.inner, path, name, token) for each in value]
     if path:
         if not isinstance(value, dict):
-            raise ValueError(f"{name.removesuffix('.' + path)} is no object, as in the first rows: mend the line")
+            raise ValueError(
+                f"{name.removesuffix('.' + path)} is not an object, unlike in the first rows: mend the line"
+            )
         field, rest = _parted(dict(dtype), path)
         return _follow(value.get(field), dict(dtype)[field], rest, name, token)
     if isinstance(value, dict | list):

@@ -1,17 +1,17 @@
-"""Columns that make a date together: year, month and day, or date_year and date_month."""
+"""Columns that together form a date: year, month and day, or date_year and date_month."""
 
 import polars as pl
 
 from jaxrec.data import columns as cols
 
-#: words in the names of such columns -> the part
+#: words in the names of such columns -> the part of a date
 PARTS = {"year": "year", "yyyy": "year", "month": "month", "mm": "month", "day": "day", "dd": "day"}
 RANGES = {"year": (0, 2100), "month": (0, 12), "day": (0, 31)}
 OF_OTHERS = {"birth", "born", "release", "released", "expiry"}  # words for dates that aren't an event's
 
 
 def named(names: list[str], free: list[int]) -> list[int]:
-    """Returns which of the columns are named as parts of one date, if there are parts of several kinds.
+    """Returns which of the columns are named as different parts of one date.
 
     >>> named(["user", "date_year", "date_month", "pay_day", "model_year"], [1, 2, 3, 4])
     [1, 2]
@@ -24,7 +24,7 @@ def named(names: list[str], free: list[int]) -> list[int]:
 
 
 def part_of(name: str) -> tuple[str, tuple[str, ...]] | None:
-    """Returns the part of a date that a name says by itself, or by its last or first word, and its other words.
+    """Returns the part of a date that the last or first word of a name denotes, and the other words; None without.
 
     >>> part_of("Year"), part_of("date_day"), part_of("dd"), part_of("birthday")
     (('year', ()), ('day', ('date',)), ('day', ()), None)
@@ -36,7 +36,7 @@ def part_of(name: str) -> tuple[str, tuple[str, ...]] | None:
 
 
 def hold(values: pl.Series | None, name: str) -> bool:
-    """Returns whether values may be those of the part of a date that the name of their column says."""
+    """Returns whether values may be the part of a date that the name of their column denotes."""
     part = part_of(name)
     if values is None or part is None or values.dtype.is_temporal():
         return False

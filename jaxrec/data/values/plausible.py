@@ -1,7 +1,7 @@
-"""Detects numbers that are times of another kind than their size says, and times that can hardly be right.
+"""Detects numbers that are times of another kind than their size suggests, and times that can hardly be right.
 
-A number like 201710180733 is a date, though it could be milliseconds of 1976; ticks of .NET could be nanoseconds of
-1990. Times in the future, and those from before 1990 in a newer log, are often damaged. All is counted batch by batch.
+A number like 201710180733 is a date, although it could be milliseconds in 1976; ticks of .NET could be nanoseconds in
+1990. Times in the future, and times before 1990 in a newer log, are often damaged. Values are counted batch by batch.
 """
 
 import datetime
@@ -17,13 +17,13 @@ from jaxrec.data.values import digits
 from jaxrec.data.values.digits import DAY, LIKELY
 
 EARLY, MODERN = 631_152_000_000_000, 788_918_400_000_000  # 1990 and 1995 in microseconds
-YEARS = 1995, 2100  # of ticks
-TICKS = {"ticks of .NET": 621_355_968 * 10**9, "Windows file times": 116_444_736 * 10**9}  # 1970 in each, of 100 ns
-UNITS = (1_000_000, 1_000, 1, 0.001)  # microseconds of a unit
+YEARS = 1995, 2100  # years in which ticks are recognised
+TICKS = {"ticks of .NET": 621_355_968 * 10**9, "Windows file times": 116_444_736 * 10**9}  # 1970 in units of 100 ns
+UNITS = (1_000_000, 1_000, 1, 0.001)  # microseconds per unit
 
 
 class Seen(NamedTuple):
-    """How many values, read in one way, lie where."""
+    """Numbers of values in some periods, if read in one unit."""
 
     early: int = 0  #: before 1990
     modern: int = 0  #: from 1995 on
@@ -31,7 +31,7 @@ class Seen(NamedTuple):
 
 
 class Plausible:
-    """Counts a column's values by when they would be, as they are added.
+    """Counts the values of a column by the period and the kind of time that they would be, batch by batch.
 
     Args:
         now: seconds since 1970; None for the current time.
@@ -39,10 +39,10 @@ class Plausible:
 
     def __init__(self, now: float | None = None):
         now = time.time() if now is None else now
-        self.limit = math.ceil((now * 1e6 + DAY) / DAY) * DAY  # a midnight more than a day from now: the future
+        self.limit = math.ceil((now * 1e6 + DAY) / DAY) * DAY  # a midnight over a day from now: the future
         self.rows, self._least, self._most = 0, math.inf, -math.inf
         self.zeros = 0
-        self._seen: dict[float, Seen] = {}  # microseconds of a unit -> counts
+        self._seen: dict[float, Seen] = {}  # microseconds per unit -> counts
         self._kinds: Counter[str] = Counter()  # form of dates, or name of ticks -> number of values
         self._first: dict[str, int] = {}  # the first of these values
 
@@ -73,7 +73,7 @@ class Plausible:
             self._first.setdefault(kind, int(values[0]))
 
     def misread(self, name: str, unit: str, factor: float) -> str:
-        """Returns why a column is no number of units but dates or ticks, and a cure; "" if it may be one."""
+        """Returns why a column holds dates or ticks rather than numbers of a unit, and a cure; "" if it doesn't."""
         kinds = self._likely(digits.COMPACT) or self._likely(TICKS)
         if not kinds:
             return ""
@@ -90,7 +90,7 @@ class Plausible:
         )
 
     def turned(self, name: str) -> str:
-        """Returns why small numbers are no order but dates, as 25122020, and a cure; "" if they may be one."""
+        """Returns why small numbers are dates like 25122020 rather than an order, and a cure; "" if they aren't."""
         forms = self._likely(digits.TURNED)
         if not forms:
             return ""
@@ -101,14 +101,14 @@ class Plausible:
         )
 
     def short(self) -> str:
-        """Returns a note about small numbers that may be dates, as 251220; "" if they aren't."""
+        """Returns a note about small numbers that may be dates like 251220; "" if they don't look like it."""
         if self._likely([digits.YEARLESS]) and self._most // 100 - self._least // 100 > 1:  # several months
             return "; if they are months and days, write the year before them, as 20250131"
         forms = " or ".join(f"'{form}'" for form in self._likely(digits.SHORT))
         return f"; if they are days, --time-format {forms} reads them" if forms else ""
 
     def _likely(self, kinds: Iterable[str]) -> list[str]:
-        """Returns those kinds that nearly all values but zeros are of, the more likely first."""
+        """Returns the kinds that nearly all values except zeros may be; only the most frequent, or several that tie."""
         least = max(LIKELY * (self.rows - self.zeros), 1)
         found = {kind: self._kinds[kind] for kind in kinds if self._kinds[kind] >= least}
         return [kind for kind in found if found[kind] == max(found.values())]
@@ -118,8 +118,8 @@ class Plausible:
 
         Args:
             name: the column.
-            factor: microseconds of the column's unit.
-            dates: the first and the last time, for people.
+            factor: microseconds per unit of the column.
+            dates: the first and the last time, as text.
         """
         early, modern, late = self._seen.get(factor, Seen())
         rows = lambda number: f"{number:,} of {self.rows:,} times lie"
@@ -146,7 +146,7 @@ def date(micro: float) -> str:
     >>> date(1_388_534_400_000_000)
     '2014-01-01 00:00:00'
     """
-    return str(np.datetime64(int(micro) // 1_000_000, "s")).replace("T", " ")  # datetime only has the years 1 to 9999
+    return str(np.datetime64(int(micro) // 1_000_000, "s")).replace("T", " ")  # datetime has only the years 1 to 9999
 
 
 def _day(micro: int) -> datetime.date:
@@ -154,7 +154,7 @@ def _day(micro: int) -> datetime.date:
 
 
 def _ranges() -> dict[str, tuple[int, int]]:
-    """Returns {kind: (smallest, largest number)} of dates as numbers, and of ticks in YEARS."""
+    """Returns {kind: (smallest, largest number)} for dates written as numbers and for ticks in YEARS."""
     found = {form: digits.bounds(form) for form in (*digits.COMPACT, *digits.TURNED, *digits.SHORT, digits.YEARLESS)}
     epoch, second = datetime.datetime(1970, 1, 1), datetime.timedelta(seconds=1)
     since = [(datetime.datetime(year, 1, 1) - epoch) // second for year in (YEARS[0], YEARS[1] + 1)]

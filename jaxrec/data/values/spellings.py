@@ -1,4 +1,4 @@
-"""Spellings of ids: numbers as other programs write them, characters that can't be seen, words for missing values."""
+"""Spellings of ids: numbers as other programs write them, invisible characters, words for missing values."""
 
 import re
 import sys
@@ -11,9 +11,9 @@ import polars as pl
 
 from jaxrec.system.errors import UserError
 
-KINDS = ("integer", "text")  # of ids
-ROLES = ("user", "item", "session")  # whose columns hold ids
-#: words that databases, spreadsheets and programs write for a missing value
+KINDS = ("integer", "text")  # kinds of ids
+ROLES = ("user", "item", "session")  # roles whose columns hold ids
+#: how databases, spreadsheets and programs write a missing value
 WORDS = (
     *("NA", "N/A", "n/a", "NaN", "nan", "NAN", "NaT", "NULL", "null", "Null", "None", "none", "NONE", "nil", "Nil"),
     *("NIL", "undefined", "Undefined", "UNDEFINED"),
@@ -33,12 +33,12 @@ MISSING = (
     *(f"{opens}{word}{closes}" for word in WORDS for opens, closes in ("()", "[]", "<>")),
     *("-nan", "-NaN", r"\N", "-", "--", *ERRORS),
 )
-#: a number with a decimal point or an exponent; with a decimal comma, where it isn't one between thousands
+#: a number with a decimal point, an exponent, or a decimal comma that can't be a thousands separator
 FLOAT = (
     r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+(?:,[0-9]+)?[eE][-+]?[0-9]+$"
     r"|^[-+]?[0-9]+,(?:0{1,2}|0{4,})$"
 )
-#: as programs write a large number, and no one a name
+#: a large number in scientific notation, which nobody uses as a name
 ROUNDED = r"^[-+]?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{2,3}$"
 INTEGER = r"^[-+]?[0-9]+$"
 PADDED = "^-?0+[0-9]+$"
@@ -47,16 +47,16 @@ THOUSANDS = (
     r"^[-+]?[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?:,[0-9]{2})+,[0-9]{3}|(?:\.[0-9]{3}){2,}"
     r"|(?:['\u2019][0-9]{3})+|(?: [0-9]{3})+)$"
 )
-#: a number that is kept from a workbook as a formula of a text, or by an apostrophe: ="007", '007
+#: a number kept as text in a workbook by a formula or an apostrophe: ="007", '007
 TOLD = r"^(?:=\"([^\"]*)\"|'([0-9]+))$"
-#: what `as_seen` may change
+#: words that `as_seen` may change
 ODD = r"[^\x21-\x7e]|^\+[0-9]|^-0+$|^[-+]?[0-9]{1,3}(?:[,'][0-9]{2,3}|(?:\.[0-9]{3}){2,}$)|^=\"|^'[0-9]"
-#: an id of which a person doesn't see all: blanks at its ends, or other ones than a space within
+#: an id with invisible characters: blanks at its ends, or blanks other than a space within
 UNSEEN = r"^[\s\p{Z}\p{Cf}]|[\s\p{Z}\p{Cf}]$|[\u00a0\u2000-\u200b\u2028\u2029\u202f\u205f\u2060\ufeff]"
 
 
 def as_seen(words: pl.Series) -> pl.Series:
-    """Returns words as they look, [n]: no blanks at the ends, common ones within, and one spelling for numbers.
+    """Returns words as they look, [n]: no blanks at the ends, plain spaces within, and one spelling for numbers.
 
     >>> as_seen(pl.Series(["1,234", "1'234", "+7", "-0", "\u0661\u0662", " 10\u200b", "a\xa0b", "1,5", "07"])).to_list()
     ['1234', '1234', '7', '0', '12', '10', 'a b', '1,5', '07']
@@ -74,21 +74,21 @@ def _plain(odd: pl.Series) -> pl.Series:
 
 
 def _changed(words: pl.Series, pattern: str, change: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Returns words after a change of those that have a pattern."""
+    """Returns the words, with `change` applied to those that contain a pattern."""
     found = words.str.contains(pattern).fill_null(False)
     return words.clone().scatter(found.arg_true(), change(words.filter(found))) if found.any() else words
 
 
 @cache
 def _digits() -> dict[str, str]:
-    """Returns the decimal digits of all scripts but ASCII, and that of ASCII for each."""
+    """Returns {digit: ASCII digit} for the decimal digits of all other scripts."""
     return {chr(at): str(decimal(chr(at))) for at in range(128, sys.maxunicode + 1) if chr(at).isdecimal()}
 
 
 def integers(text: pl.Series) -> pl.Series:
     """Converts text to Int64 where it is an integer in any spelling, a whole float below 2^53, or like 1e+05.
 
-    What is none of these is null: `1,000` is 1000, but `1,0` is 1, as a program writes it that has decimal commas.
+    Other text is null. `1,000` is 1000, but `1,0` is 1, since programs with decimal commas write it so.
     """
     whole = text.str.strip_prefix("+").cast(pl.Int64, strict=False).set(~text.str.contains(INTEGER), None)
     if whole.null_count() == text.null_count():
@@ -106,7 +106,7 @@ def integers(text: pl.Series) -> pl.Series:
 
 
 def _scientific(token: str) -> int | None:
-    """Returns the integer of a token in scientific notation, None if digits were lost."""
+    """Returns the integer that a token in scientific notation spells; None if it isn't one, or digits were lost."""
     token = token.replace(",", ".", 1)
     if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d{1,3}", token, re.ASCII):
         return None
@@ -119,23 +119,23 @@ def _scientific(token: str) -> int | None:
 
 
 def kind_of(ids: str, role: str) -> str:
-    """Returns the kind of a role's ids, "" where none is given.
+    """Returns the given kind of a role's ids; "" if none is given.
 
     >>> kind_of("text", "item"), kind_of("user=integer", "user"), kind_of("user=integer", "item")
     ('text', 'integer', '')
 
     Args:
-        ids: of all, as "integer", or of some, as "user=integer,item=text".
-        role: of ROLES.
+        ids: one kind for all roles, such as "integer", or kinds by role, such as "user=integer,item=text".
+        role: one of ROLES.
 
     Raises:
-        UserError: there is no such kind, or no such role.
+        UserError: if there is no such kind, or no such role.
     """
     return kinds(ids)[role]
 
 
 def kinds(ids: str) -> dict[str, str]:
-    """Returns the kinds of the ids of all ROLES, as `kind_of` has them.
+    """Returns {role: kind of its ids} for all ROLES; `ids` as for `kind_of`.
 
     Raises:
         UserError: as `kind_of`.

@@ -16,10 +16,10 @@ from jaxrec.data.values.nested import is_opaque
 from jaxrec.data.values.plausible import Plausible, date
 from jaxrec.data.values.units import RELATIVE, UNITS, Units, unit_of
 
-DATES, DAYS, NUMBERS = "dates", "days", "numbers"  # how a column of times is written; days are like 20140401
+DATES, DAYS, NUMBERS = "dates", "days", "numbers"  # how times are written; days are numbers like 20140401
 FIRST, LAST = 788_918_400, 4_102_444_800  # 1995 and 2100 in seconds: numbers between them are likely times
 EPOCH = datetime.datetime(1970, 1, 1)
-#: days on which programs put a time of day that has none: those of workbooks, Python's, and the first of 1970
+#: dates that programs give to a time of day without one: those of workbooks, of Python, and 1970-01-01
 DAYLESS = [datetime.date.fromisoformat(day) for day in ("1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01")]
 WORKBOOKS = DAYLESS[:2]
 CLOCK = r"^(?:0 days )?\d{1,2}[:.h]\d\d(?:[:.]\d\d(?:[.,]\d+)?)?(?: ?[AaPp]\.?[Mm]\.?)?(?: ?Z|[+-]\d\d:?\d\d)?$"
@@ -35,7 +35,7 @@ class Times:
         name: the column, for messages.
         format: strftime format of its dates; None to detect it.
         parts: where the values are kept; in memory by default.
-        now: seconds since 1970, after which times are in the future; None for the current time.
+        now: current time in seconds since 1970, after which times are in the future; None to read the clock.
 
     Raises:
         UserError: if the format is invalid.
@@ -44,17 +44,17 @@ class Times:
     def __init__(self, name: str, format: str | None = None, parts: Parts | None = None, now: float | None = None):
         self.name, self.format, self.dates = name, format, Dates(format)
         self.parts = parts or MEMORY.parts("time")
-        self.written = None if format is None else DATES  # DATES, DAYS or NUMBERS; None until there are times
+        self.written = None if format is None else DATES  # DATES, DAYS or NUMBERS; None until times are read
         self._most, self._real, self._units = -np.inf, False, Units()
-        self.scientific = None  # an example in scientific notation
-        self.mixed = 0  # dates in a column of numbers, or numbers in one of dates
+        self.scientific = None  # an example of a number in scientific notation
+        self.mixed = 0  # number of dates in a column of numbers, or of numbers in one of dates
         self._plausible = Plausible(now)
-        self._factor: float | None = None  # microseconds of the numbers' unit, once decided; None if none is known
+        self._factor: float | None = None  # microseconds per unit, once decided; None if unknown
         self._convert: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def dated(self) -> bool:
-        """Whether the column holds dates, in whatever form."""
+        """Whether the column holds dates, in any form."""
         return self.written in (DATES, DAYS)
 
     def parse(self, values: pl.Series) -> tuple[pl.Series, str]:
@@ -86,7 +86,7 @@ class Times:
         return found, f"{self.name} is no time: neither a number from 0 on nor {like}{cure}"
 
     def flaws(self, values: pl.Series, found: pl.Series, why: str) -> list[tuple[pl.Series, str]]:
-        """Returns (mask, reason) pairs for the values that aren't times; counts those of the other kind as `mixed`.
+        """Returns (mask, reason) pairs for values that aren't times; counts those in another form as `mixed`.
 
         Args:
             values: as given to `parse`.
@@ -104,13 +104,13 @@ class Times:
         other = {DATES: number, DAYS: number | dated}.get(self.written or "", dated)
         if other.any():
             self.mixed += int(other.sum())
-            unlike = f"{self.name} is no time as the others are: numbers in most rows, a date here"
+            unlike = f"{self.name} is not a time like the others: numbers in most rows, a date here"
             but = {DATES: f"{why}, but a number", DAYS: why}.get(self.written or "", unlike)
             flaws.insert(0, (other, f"{but}: write all in one form"))
         return flaws
 
     def add(self, numbers: pl.Series, place: Callable[[int], str] = lambda index: "") -> None:
-        """Adds numbers from `parse`, without bad rows. `place`: index -> where it stands, for messages."""
+        """Adds numbers from `parse`, without bad rows. `place`: index -> place of the row, for messages."""
         values = numbers.to_numpy()
         self.parts.add(values)
         self._plausible.add(values, self.dated)
@@ -125,13 +125,14 @@ class Times:
         return convert(self.parts.whole()), relative, note
 
     def decide(self, relative: bool) -> tuple[Callable[[np.ndarray], np.ndarray], bool, str]:
-        """Returns the function from any of the values to microseconds (int64), whether they are relative, and a note.
+        """Returns the function from values to microseconds (int64), whether times are relative, and a note.
 
         Args:
             relative: whether the column is known to count from an unknown moment.
 
         Raises:
-            ValueError: if the numbers have two units, are dates in another order, or lie after the year 2200.
+            ValueError: if the numbers have two units, are dates or ticks rather than times in a unit, or lie after the
+                year 2200.
         """
         self._factor, self._convert, relative, note = self._decided(relative)
         return self._convert, relative, note
@@ -144,7 +145,7 @@ class Times:
         return self._plausible.notes(self.name, self._factor, (date(ends[0]), date(ends[1])))
 
     def _decided(self, relative: bool) -> tuple[float | None, Callable[[np.ndarray], np.ndarray], bool, str]:
-        """As `decide`; first the microseconds of the values' unit, None if no dates are known."""
+        """Returns the microseconds per unit, None if times are relative, followed by the results of `decide`."""
         if self.dated:
             return 1, lambda values: values, False, f"{self.name}: dates{self._of_dates()}"
         most = self._most
@@ -168,14 +169,14 @@ class Times:
         return factor, partial(_micro, factor, self._real), False, f"{self.name}: {unit}{lost}"
 
     def _of_dates(self) -> str:
-        """Returns what is to be said of a column of dates."""
+        """Returns what the note adds about a column of dates."""
         if self.written == DAYS and self._plausible.rows:
             return f" like {date(self._plausible.ends[1])[:10].replace('-', '')}"
         some = ", some" if self.dates.zoned else ","
         return f"{some} without a zone: taken as UTC" if self.dates.zoneless else ""
 
     def _form_of(self, values: pl.Series) -> str | None:
-        """Returns which form more of the values have than any other: DATES, DAYS or NUMBERS; None if there are none."""
+        """Returns the most frequent form of the values, DATES, DAYS or NUMBERS; None if there are no times."""
         for part in (values.head(1000), values):
             dates, numbers = self._from_dates(part).count(), _numbers(part).drop_nulls()
             if dates > len(numbers):
@@ -185,7 +186,7 @@ class Times:
                 return DAYS if days >= len(numbers) / 2 else NUMBERS
             if len(numbers):
                 return NUMBERS
-        return None  # of zeros alone too, which are the same in every form
+        return None  # also if there are only zeros, which are the same in every form
 
     def _from_dates(self, values: pl.Series) -> pl.Series:
         """Converts dates to microseconds, null where they are not dates."""
@@ -194,7 +195,7 @@ class Times:
         if values.dtype.is_temporal() or is_opaque(values.dtype):
             return _from_temporal(values)
         if values.dtype.is_float() and (whole := values.cast(pl.Int64, strict=False)).eq(values).all():
-            values = whole  # as text, without a point
+            values = whole  # so that their text has no decimal point
         return self.dates.read(values.cast(pl.String, strict=False))
 
 
@@ -221,7 +222,7 @@ def reads_as_times(values: pl.Series) -> bool:
 
 
 def reads_as_clock(values: pl.Series) -> bool:
-    """Returns whether nearly all values are times of day, or numbers that count from an unknown moment as these do."""
+    """Returns whether nearly all values are times of day, or small numbers that may be times of day."""
     if values.dtype in (pl.Time, pl.Duration):
         return values.count() > 0
     if is_opaque(values.dtype) or values.dtype in (pl.Boolean, pl.Binary):
@@ -234,13 +235,13 @@ def reads_as_clock(values: pl.Series) -> bool:
     if _nearly_all(numbers.is_between(0, RELATIVE, closed="left")):
         return digits.days(numbers.drop_nulls()).null_count() > 0
     clock = text.str.contains(CLOCK)
-    if not _nearly_all(clock | text.str.contains(r"1899|1900|1970|\b(?:99|00|70)\b")):  # which is soon seen
+    if not _nearly_all(clock | text.str.contains(r"1899|1900|1970|\b(?:99|00|70)\b")):  # a quick test before parsing
         return False
     return _nearly_all(clock | _on(Dates().read(text), DAYLESS).fill_null(False))
 
 
 def reads_as_days(values: pl.Series, format: str | None = None) -> bool:
-    """Returns whether the values are dates without a time of day. `format`: their strftime format, as of `Times`."""
+    """Returns whether the values are dates without a time of day. `format`: as for `Times`."""
     times = Times("", format)
     found = times.parse(values)[0].drop_nulls()
     if not len(found) or not times.dated:
@@ -251,7 +252,7 @@ def reads_as_days(values: pl.Series, format: str | None = None) -> bool:
 
 
 def _misdated(micro: pl.Series) -> tuple[pl.Series, str]:
-    """Returns which dates in microseconds can't be those of events, and what they are; "" if there are none."""
+    """Returns a mask of dates that can't be those of events, and what they are; "" if there are none."""
     late, dayless = micro > LATEST, _on(micro, WORKBOOKS)
     what = "a time of day without a date, which workbooks put in 1899: join the two" if dayless.any() else ""
     return late | dayless, "no date before the year 2200" if late.any() else what
@@ -262,7 +263,7 @@ def _nearly_all(true: pl.Series) -> bool:
 
 
 def _on(micro: pl.Series, days: list[datetime.date]) -> pl.Series:
-    """Returns where times in microseconds are on one of some days."""
+    """Returns a mask of the times, in microseconds, that are on one of the days."""
     return micro.cast(pl.Datetime("us")).cast(pl.Date).is_in(days)
 
 
@@ -273,7 +274,7 @@ def _from_temporal(values: pl.Series) -> pl.Series:
 
 
 def _numbers(values: pl.Series) -> pl.Series:
-    """Returns Int64 if all times are whole numbers, otherwise Float64; null where they are not times."""
+    """Returns values as Int64 if all times are whole numbers, otherwise as Float64; null where they aren't times."""
     if values.dtype.is_temporal() or is_opaque(values.dtype):
         return _nothing(len(values))
     if not values.dtype.is_numeric():
@@ -290,7 +291,7 @@ def _numbers(values: pl.Series) -> pl.Series:
 
 
 def _micro(factor: float, real: bool, values: np.ndarray) -> np.ndarray:
-    """Returns microseconds. `real`: whether some of the column's values are floats, so that all are read as such."""
+    """Returns microseconds. `real`: whether to compute in floats, since some values of the column are floats."""
     if real:
         return np.round(values.astype(np.float64) * factor).astype(np.int64)
     return values * factor if factor >= 1 else values // 1000

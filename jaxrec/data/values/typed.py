@@ -4,10 +4,10 @@ import polars as pl
 
 from jaxrec.data.values import spellings
 
-#: texts that stand for a missing value in typed columns
+#: texts that mean a missing value in typed columns
 MISSING = ["", *spellings.MISSING, "inf", "-inf", "Infinity", "-Infinity"]
 INTEGER = r"^(0|-?[1-9][0-9]*)$"  # in canonical form: 007 is text
-#: 12E4 is rather a code than a number, but 1.2E4 and 12E-4 are numbers
+#: 12E4 is more likely a code than a number, but 1.2E4 and 12E-4 are numbers
 NUMBER = r"^-?((0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$|^-?[1-9][0-9]*[eE]-[0-9]+$|" + INTEGER
 DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z?$"
@@ -15,7 +15,7 @@ EXACT = 1 << 53  # larger integers aren't exact as floats
 
 
 def typed(texts: pl.Series) -> pl.Series:
-    """Returns the typed values of a text column, null where missing; the text itself if values are of different kinds.
+    """Returns the typed values of a text column, null where missing; the text unchanged if no type fits all values.
 
     >>> typed(pl.Series(["1994", "", "2001"])).to_list()
     [1994, None, 2001]

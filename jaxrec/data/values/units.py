@@ -1,4 +1,4 @@
-"""Tells apart the kinds of numbers in a column of times: their units, and small numbers that are days."""
+"""Distinguishes the kinds of numbers in a column of times: their units, and small numbers that are days."""
 
 from collections.abc import Callable
 
@@ -7,27 +7,27 @@ import polars as pl
 
 from jaxrec.data.values import digits
 
-RELATIVE = 1e8  # times below it, in seconds (March 1973), count from an unknown moment
-UNITS = {  # largest number -> its unit, and microseconds per unit
+RELATIVE = 1e8  # numbers below it (in seconds, March 1973) count from an unknown moment
+UNITS = {  # exclusive upper bound of a number -> its unit, and microseconds per unit
     1e11: ("seconds", 1_000_000),
     1e14: ("milliseconds", 1_000),
     1e17: ("microseconds", 1),
     2.0**63: ("nanoseconds", 0.001),
 }
-SERIALS = 20_000, 80_000  # numbers that workbooks write for days from 1954 to 2119
+SERIALS = 20_000, 80_000  # how workbooks number the days from 1954 to 2119
 FEW = 0.05  # maximum share of small numbers that may be damaged times rather than days
 
 
 class Units:
-    """Keeps the first number of each kind, batch by batch. Zeros, which stand for missing times, are of no kind."""
+    """Keeps the first number of each kind, batch by batch. Zeros, which mean missing times, are ignored."""
 
     def __init__(self):
-        self._first: dict[str, tuple[float, str]] = {}  # kind -> the first number of it, and its place
-        self._small = {"days": True, "serials": True}  # whether all small numbers are such
+        self._first: dict[str, tuple[float, str]] = {}  # kind -> its first number, and the place of that
+        self._small = {"days": True, "serials": True}  # whether all small numbers are of this kind
         self._rows = self._smalls = 0
 
     def add(self, values: np.ndarray, place: Callable[[int], str]) -> None:
-        """Adds numbers [n]. `place`: index -> where it stands, for messages."""
+        """Adds numbers [n]. `place`: index -> place of the row, for messages."""
         least, most, low = values.min(), values.max(), RELATIVE
         self._rows += len(values)
         for bound, (unit, _) in UNITS.items():
@@ -50,7 +50,7 @@ class Units:
             self._first[kind] = float(values[at]), place(at)
 
     def clash(self, name: str) -> str:
-        """Returns which two kinds of numbers a column of times holds, and the cure; "" if it is of one kind."""
+        """Returns which two kinds of numbers a column of times mixes, and the cure; "" if all are of one kind."""
         said = {unit: f"in {unit}" for _, (unit, _) in UNITS.items() if unit in self._first}
         if said and self._smalls > FEW * self._rows:
             kinds = {"days": "a day", "serials": "a day as workbooks number them,"}
@@ -70,5 +70,5 @@ class Units:
 
 
 def unit_of(value: float) -> tuple[str, float]:
-    """Returns the unit of a number by its size, and the microseconds of one."""
+    """Returns the unit of a number, judged by its size, and the microseconds per unit."""
     return next(unit for bound, unit in UNITS.items() if value < bound)

@@ -1,4 +1,4 @@
-"""Laws of data.unread.clocks: times of day are not left out beside days, nor taken for times."""
+"""Laws of data.unread.clocks: times of day beside days are not left out, nor taken for whole times."""
 
 import datetime
 

@@ -1,4 +1,4 @@
-"""Laws of data.unread.times: a column of times is read, or named, or said to be none."""
+"""Laws of data.unread.times: a column of times is read, or named in an error or a note."""
 
 import re
 
@@ -197,7 +197,7 @@ def heard(path, **given):
 def test_text_in_a_column_that_is_called_as_times_are_is_said(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("user,item,sale date\n1,1,5th moon of 2024\n1,2,6th moon of 2024\n")
-    assert "sale date, as '5th moon of 2024', is not read: if it says when, write it like 2014-04-01T03" in heard(path)
+    assert "sale date, as '5th moon of 2024', is not read: if it is the time of the events, write" in heard(path)
     others = {
         "watch_time": ["30", "40"],
         "wait_time": ["00:30:00", "00:40:10"],
@@ -209,7 +209,7 @@ def test_text_in_a_column_that_is_called_as_times_are_is_said(tmp_path):
     }
     for name, values in others.items():
         pl.DataFrame({"user": [1, 1], "item": [1, 2], name: values}).write_csv(path)
-        assert "is not read: if it says when" not in heard(path), name
+        assert "is not read: if it is the time" not in heard(path), name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Laws of data.values.digits: dates written as numbers are read, or refused with the form that reads them."""
+"""Laws of data.values.digits: dates written as numbers are read, or refused with the format that reads them."""
 
 import datetime
 

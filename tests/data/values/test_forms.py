@@ -1,4 +1,4 @@
-"""Laws of data.values.forms: what looks like times is known as such, and what is proposed for it reads it."""
+"""Laws of data.values.forms: text that looks like times is recognised, and the proposed formats read it."""
 
 import datetime
 

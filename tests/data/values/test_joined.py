@@ -1,4 +1,4 @@
-"""Laws of data.values.joined: histories written as text are no items, and names and ids are no histories."""
+"""Laws of data.values.joined: histories written as text are refused as items; names and ids are no histories."""
 
 import json
 import tempfile

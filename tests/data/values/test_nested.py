@@ -67,7 +67,7 @@ def test_the_message_names_a_field_that_works(tmp_path):
             read(path)
         with pytest.raises(UserError, match=r"events holds records: name a field of theirs, as --item events\.aid"):
             read(path, columns={"item": "events"})
-        found = read(path, columns={"item": "events.aid"})  # the time beside it is known by its name
+        found = read(path, columns={"item": "events.aid"})  # the time beside it is recognised by its name
         assert found.offsets.tolist() == [0, 2, 3] and found.times is not None
 
 
@@ -83,9 +83,9 @@ def test_records_within_records_and_keys_with_dots(tmp_path):
 
 
 BAD = {
-    '{"session": 3, "events": 5}': "events.aid is no list, as in the first rows: write lists in all rows, or in none",
-    '{"session": 3, "events": {"aid": 7}}': "events.aid is no list, as in the first rows",
-    '{"session": 3, "events": [5]}': "events is no object, as in the first rows: mend the line",
+    '{"session": 3, "events": 5}': "events.aid is not a list, unlike in the first rows: write lists in all",
+    '{"session": 3, "events": {"aid": 7}}': "events.aid is not a list, unlike in the first rows",
+    '{"session": 3, "events": [5]}': "events is not an object, unlike in the first rows: mend the line",
     '{"session": 3, "events": [{"aid": [1], "ts": 1}]}': "events.aid is a list: a string or a number is expected",
     '{"session": 3, "events": [{"aid": {"x": 1}, "ts": 1}]}': "events.aid is an object",
     '{"session": 3, "events": []}': "events.aid is empty: give it items, or leave the row out",

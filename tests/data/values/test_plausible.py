@@ -1,4 +1,4 @@
-"""Laws of data.values.plausible: numbers that are no times of a unit are refused, and odd times said."""
+"""Laws of data.values.plausible: numbers that aren't times in a unit are refused, and implausible times noted."""
 
 import datetime
 import itertools
@@ -40,7 +40,7 @@ def collected(values, cuts=(), format=None, now=NOW):
     st.sampled_from([int, float, str]),
 )
 def test_dates_with_a_time_of_day_as_numbers_are_refused_and_the_form_named_reads_them(wanted, digits, apart, kind):
-    kind = int if digits == 17 and kind is float else kind  # which keeps 15 digits
+    kind = int if digits == 17 and kind is float else kind  # a float keeps 15 digits
     wanted = [moment.replace(microsecond=moment.microsecond // 1000 * 1000) for moment in wanted]
     texts = [moment.strftime(DIGITS[digits])[:digits] for moment in wanted]
     numbers = list(map(kind, texts))

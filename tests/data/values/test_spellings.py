@@ -1,4 +1,4 @@
-"""Laws of data.values.spellings: an id in two spellings is refused, and each of them is read by the cures."""
+"""Laws of data.values.spellings: an id in two spellings is refused, and the suggested cures read both."""
 
 import polars as pl
 import pytest
@@ -10,7 +10,7 @@ from jaxrec.system.errors import UserError
 
 
 def collected(*batches, kind=""):
-    """The ids of some columns, one a file."""
+    """The ids of some columns, one column per file."""
     ids = Ids("what", kind)
     for number, values in enumerate(batches, 1):
         series = values if isinstance(values, pl.Series) else pl.Series(values)
@@ -81,7 +81,7 @@ def test_ids_of_which_all_is_seen_have_no_note(id):
     assert not collected(["b", "c", id]).notes()
 
 
-TWINS = {  # an id -> ways in which it is written as well
+TWINS = {  # an id -> other spellings of it
     "1234": [
         "1,234",
         "1 234",
@@ -114,7 +114,7 @@ def test_two_ids_that_are_one_in_another_spelling_are_refused_and_the_cures_read
     assert ("--ids integer takes" in str(error.value)) == number and str(error.value).isprintable()
     assert ids_of(*batches, kind="text") == sorted(["7", id, other])
     assert not number or ids_of(*batches, kind="integer") == sorted([7, int(id)])
-    assert ids_of([other, "x7"]) == sorted([other, "x7"])  # alone it is what it is
+    assert ids_of([other, "x7"]) == sorted([other, "x7"])  # without another spelling it is kept
 
 
 @pytest.mark.parametrize("other", ["e\u0301te\u0301", "\xe9te\u0301"])

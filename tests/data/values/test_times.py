@@ -1,4 +1,4 @@
-"""Laws of data.values.times: the same moments are the same microseconds, however and in whatever batches written."""
+"""Laws of data.values.times: the same moments give the same microseconds, in any form and any batches."""
 
 import datetime
 import itertools
@@ -17,7 +17,7 @@ DAY = 86_400 * SECOND
 MICRO = datetime.timedelta(microseconds=1)
 EPOCH = datetime.datetime(1970, 1, 1)
 TOLEDO = datetime.timezone(datetime.timedelta(hours=2))
-#: of numbers that may be ticks or dates, which are refused: see test_plausible
+#: years of numbers that may be ticks or dates, which are refused: see test_plausible
 ODD_YEARS = {1973, 1974, 1976, 1989, 1990, *range(2033, 2037)}
 seconds = st.integers(10**8, 4 * 10**9).filter(lambda s: year(s * SECOND) not in ODD_YEARS)  # 1973 to 2096
 moments = st.lists(seconds.map(lambda s: s * SECOND), min_size=1, max_size=8)
@@ -34,7 +34,7 @@ def split(values, at):
 
 
 def micro(batches, relative=False):
-    """What the batches are in microseconds, the bad ones left out, as Log does."""
+    """The batches in microseconds, without the bad values, as Log reads them."""
     times = Times("t")
     for batch in batches:
         numbers, _ = times.parse(batch)
@@ -286,7 +286,7 @@ def test_what_reads_as_a_clock():
     assert all(reads_as_clock(pl.Series(clock)) for clock in CLOCKS)
     no_clocks = {name for name in OTHERS if reads_as_clock(OTHERS[name])}
     assert no_clocks == {"ids", "years", "ratings", "hours", "spans"}, "small numbers may be times of day"
-    dates = [column for name, column in TIMES.items() if name != "datetimes"]  # those of its are of 1970-01-01
+    dates = [column for name, column in TIMES.items() if name != "datetimes"]  # its dates would all be 1970-01-01
     assert not any(map(reads_as_clock, dates)) and reads_as_clock(TIMES["datetimes"])
 
 
@@ -308,7 +308,7 @@ KINDS = [
 @settings(max_examples=60)
 @given(st.lists(st.sampled_from(KINDS), min_size=2, max_size=2), st.booleans(), st.data())
 def test_parts_of_a_column_are_converted_as_the_whole(kinds, relative, data):
-    """However it was read in batches, some of whole numbers and some not."""
+    """Even if some batches hold only whole numbers and others don't."""
     values = [value for kind in kinds for value in data.draw(st.lists(kind, min_size=1, max_size=5))]
     cuts = sorted({0, len(values), *data.draw(st.lists(st.integers(0, len(values)), max_size=3))})
     found = []

@@ -1,4 +1,4 @@
-"""Laws of data.values.units: numbers of two kinds are refused with their places, a few damaged ones said."""
+"""Laws of data.values.units: numbers of two kinds are refused with their places; a few damaged ones are noted."""
 
 import polars as pl
 import pytest

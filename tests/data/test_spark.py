@@ -1,4 +1,4 @@
-"""Laws of data.spark: Spark writes the prepared folder that `prepare` writes of the same table.
+"""Laws of data.spark: Spark writes the same prepared folder as `prepare` does of the same table.
 
 The rules that its workers follow are tested without Spark; all else where PySpark is, in local mode.
 """
@@ -45,7 +45,7 @@ def rules(**changes):
 
 
 def cleaned(parts, **changes):
-    """What the workers make of some batches, as rows."""
+    """The rows that the workers make of some batches."""
     clean = reading.cleaner(rules(**changes), lambda frame: frame)
     return pl.concat(list(clean(part.to_arrow() for part in parts)))
 
@@ -151,7 +151,7 @@ def shop(seed=0, rows=900, start=START):
 
 
 def write_csv(folder):
-    """Shards whose order is by the numbers in their names; the second is compressed. Beside them a table of items."""
+    """Shards ordered by the numbers in their names, the second compressed; and a table of items beside them."""
     folder.mkdir()
     frame = shop()
     for at, part in enumerate(frame.iter_slices(-(-len(frame) // 3))):
@@ -185,7 +185,7 @@ def write_tsv(path):
 
 
 def write_types(path):
-    """What Parquet has beside texts and whole numbers: decimals, times of a zone, categories, floats that are whole."""
+    """Other types of Parquet: decimals, times with a zone, categories, whole numbers stored as floats."""
     times = pl.from_epoch("timestamp").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
     frame = shop(5).with_columns(times.dt.convert_time_zone("Europe/Paris"), pl.col("item_id").cast(pl.Categorical))
     frame.with_columns(pl.col("user_id").cast(pl.Decimal(10, 2)), visit=pl.col("visit").cast(pl.Float64)).write_parquet(
@@ -237,7 +237,7 @@ CASES = {
 
 
 def both(spark, path, tmp_path, columns, options=None, filters=None):
-    """The folders of `prepare` and of Spark, with what each said or why it refused."""
+    """The folders written by `prepare` and by Spark, with the notes of each or the reason why it refused."""
     from jaxrec.data.spark.job import prepare
 
     options, found = options or {}, []
@@ -296,7 +296,7 @@ def test_spark_refuses_what_prepare_refuses_in_its_words(spark, tmp_path, kind):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     options = {"only": ["event=sold"]} if "never" in kind else {"on_bad_row": "skip"} if kind == "all bad" else {}
     _, _, (one, other) = both(spark, path, tmp_path, {}, options)
-    assert isinstance(one, str) and re.sub(r", [^ ]*, line \d+\)", ")", one) == other  # which has no lines at hand
+    assert isinstance(one, str) and re.sub(r", [^ ]*, line \d+\)", ")", one) == other  # Spark has no line numbers
 
 
 @pytest.mark.slow

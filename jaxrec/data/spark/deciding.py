@@ -1,4 +1,4 @@
-"""What the whole of a table decides: its columns, the unit of its times, whether ids are integers."""
+"""Decisions that depend on a whole table: its columns, the unit of its times, whether its ids are integers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,24 +26,24 @@ from jaxrec.data.values.units import FEW, RELATIVE
 from jaxrec.system.errors import UserError
 
 IDS = "user", "item", "session"  # roles whose values are ids
-FACTORS = (1_000_000, 1_000, 1, 0.001)  # microseconds of a unit
-UNROLL = "write a row an item, as by Spark's explode, or prepare it by prepare.py"
+FACTORS = (1_000_000, 1_000, 1, 0.001)  # microseconds per unit
+UNROLL = "write one row per item, as with Spark's explode, or prepare it with prepare.py"
 
 
 class Decided(NamedTuple):
-    """How a table is read, and what of it is known so far."""
+    """How a table is read, and what its first rows tell about it."""
 
     rules: Rules
     relative: bool  #: whether the times are known to count from an unknown moment
-    whole: list[str]  #: columns of floats that are read as integers
-    zoneless: bool  #: whether dates had no zone
+    whole: list[str]  #: columns whose floats are read as integers
+    zoneless: bool  #: whether some dates had no time zone
 
 
 def rules(source: Source, given: Input) -> Decided:
-    """Chooses the columns of a table, and decides by its first rows how all are read.
+    """Chooses the columns of a table, and decides by its first rows how all rows are read.
 
     Raises:
-        UserError: if a column is missing, or can't be read so.
+        UserError: if a column is missing, or can't be read.
     """
     label, names = source.shards[0].label, [*source.names, *source.keys]
     if both := [name for name in source.keys if name in source.names]:
@@ -100,7 +100,7 @@ def rules(source: Source, given: Input) -> Decided:
 
 
 def _check_joined(frame: pl.DataFrame, column: str, label: str, given: Input) -> None:
-    """Checks that the items of the first rows are no histories written as text. Raises UserError if they are."""
+    """Raises UserError if the items of the first rows are histories written as text."""
     if kind_of(given.ids, "item") == "text" or frame["item"].dtype != pl.String:
         return
     distinct = frame["item"].drop_nulls().unique(maintain_order=True)
@@ -130,7 +130,7 @@ def timed(spark: SparkSession, table: DataFrame, decided: Decided, name: str) ->
     ends = [end for value in (F.col("time"), real) for part in (small, large) for end in least_most(value, part)]
     *found, reals, rows, smalls = table.agg(*ends, F.count("real"), F.count("*"), F.count(F.when(small, 1))).first()
     found = found[4:] if reals else found[:4]
-    few = smalls <= FEW * rows and found[-1] is not None  # which may be damaged
+    few = smalls <= FEW * rows and found[-1] is not None  # the few small numbers may be damaged times
     values = pl.Series(found[2:] if few else [*found, 0], dtype=pl.Float64 if reals else pl.Int64).drop_nulls()
     times.add(values)
     try:
@@ -146,7 +146,7 @@ def timed(spark: SparkSession, table: DataFrame, decided: Decided, name: str) ->
 
 
 def _factor(values: np.ndarray, micro: np.ndarray) -> float:
-    """Returns the microseconds of a unit, by what `Times` made of some values."""
+    """Returns the microseconds per unit, from some values and the microseconds that `Times` made of them."""
 
     def made(factor: float) -> np.ndarray:
         if values.dtype.kind == "f":
@@ -157,10 +157,10 @@ def _factor(values: np.ndarray, micro: np.ndarray) -> float:
 
 
 def identified(table: DataFrame, given: Input, decided: Decided) -> DataFrame:
-    """Returns the rows with ids of one type a role, integers if all are; tells notes about them.
+    """Returns the rows with ids of one type per role, integers if all of them are; gives notes about the ids.
 
     Raises:
-        UserError: if ids look like floats, or two may be one, and are not meant so.
+        UserError: if ids look like floats, or two may be spellings of one, unless their kind is given.
     """
     labels = [shard.label for shard in decided.rules.shards]
     for role in (role for role in IDS if role in decided.rules.columns):
@@ -195,10 +195,10 @@ def identified(table: DataFrame, given: Input, decided: Decided) -> DataFrame:
 
 
 def _check_altered(table: DataFrame, role: str, name: str, labels: list[str]) -> None:
-    """Checks ids of which some may be spelled in another way, on the driver.
+    """Checks, on the driver, ids that may have been altered or may be spelled in two ways.
 
     Raises:
-        UserError: if they may be altered numbers.
+        UserError: as for `Ids.order`.
     """
     ids = Ids(name)
     for frame in frames(table.groupBy(role).agg(F.min(FILE).alias(FILE)).orderBy(FILE, role)):

@@ -1,4 +1,4 @@
-"""Brings the rows of a log from Spark to files of this machine, sorted and numbered, a batch at a time in memory."""
+"""Moves the rows of a log, sorted and numbered, from Spark to files on this machine, one batch at a time."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ from jaxrec.data.interactions import Catalogue, Interactions, Sessions, Types, t
 from jaxrec.data.spark.filtering import Rows, running
 from jaxrec.data.spark.packing import frames
 
-PART = 1 << 21  # rows of a part of the sorted rows; one at a time is on the driver
+PART = 1 << 21  # rows per partition of the sorted rows; the driver holds one partition at a time
 KINDS = {"items": np.int32, "times": np.int64, "weights": np.float32, "types": np.uint8}
 
 
 def interactions(rows: Rows, name: str, folder: Path) -> Interactions:
-    """Returns the Interactions of filtered rows, with a number a row in memory maps.
+    """Returns the Interactions of filtered rows, whose arrays with one value per row are memory maps.
 
-    What there is one of a user, an item or a session is in memory, as it is in training.
+    Arrays with one value per user, item or session are in memory, as in training.
 
     Args:
         rows: the rows.
-        name: of the log.
-        folder: for the files of the maps.
+        name: name of the log.
+        folder: where the files of the memory maps are written.
     """
     items = _ids(rows.table.select("item").distinct().withColumn("rows", F.lit(1)), "item")
     users = _ids(rows.table.groupBy("user").agg(F.count("*").alias("rows")), "user")
@@ -59,14 +59,14 @@ def interactions(rows: Rows, name: str, folder: Path) -> Interactions:
 
 
 def _ids(table: DataFrame, role: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the ids of a table of distinct ones, sorted, and their "rows"."""
+    """Returns the ids in a table of distinct ids, sorted, and their values of "rows"."""
     found = list(frames(table.orderBy(role)))
     ids = pl.concat([frame[role] for frame in found])
     return to_array(ids), np.concatenate([frame["rows"].to_numpy() for frame in found]).astype(np.int64)
 
 
 def _types(rows: Rows) -> tuple[str, ...]:
-    """Returns the types of events that occur, sorted."""
+    """Returns the event types that occur, sorted."""
     if not rows.has("type"):
         return ()
     found = rows.table.select("type").distinct().limit(MOST + 2).collect()
@@ -74,7 +74,7 @@ def _types(rows: Rows) -> tuple[str, ...]:
 
 
 def _sorted(rows: Rows, types: tuple[str, ...]) -> DataFrame:
-    """Returns what is kept of the rows, in order: by user, then in the order of the user's history."""
+    """Returns the columns that are kept, with rows sorted by user and then in the order of the user's history."""
     table = rows.table
     numbers = running(table.select("item").distinct().withColumn("one", F.lit(1)), "item", "one")
     table = table.join(numbers.select("item", (F.col("before") + 1).cast("int").alias("items")), "item")

@@ -1,4 +1,4 @@
-"""The filters of `data.filters`, in the same order and with the same counts, as operations of Spark."""
+"""The filters of `data.filters` as Spark operations, in the same order and with the same counts."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,15 +18,15 @@ SEGMENT = "segment"  # number of a session within its history
 
 @dataclass
 class Rows:
-    """The rows of a log in Spark: user, item, and time, weight, type, session where there are any; their places."""
+    """The rows of a log in Spark: user, item and PLACE; time, weight, type and session if the log has them."""
 
     table: DataFrame
-    name: str  #: of the log, for messages
+    name: str  #: name of the log, for messages
     relative: bool = False  #: whether times count from an unknown moment
     steps: list[Step] = field(default_factory=list)
 
     def has(self, column: str) -> bool:
-        """Returns whether there is such a column."""
+        """Returns whether the rows have this column."""
         return column in self.table.columns
 
     @property
@@ -39,16 +39,16 @@ class Rows:
         return Window.partitionBy("user").orderBy(*self.order)
 
     def new_session(self) -> Column:
-        """Returns whether a row is of another session than the one before it in its history; null at its first."""
+        """Returns whether a row is in another session than the row before it in the history; null for the first row."""
         return F.col("session") != F.lag("session").over(self.history())
 
     def keep(self, table: DataFrame) -> DataFrame:
-        """Replaces the rows."""
+        """Replaces the rows by those of a table, computed now. Returns them."""
         self.table = pinned(table)
         return self.table
 
     def count(self, name: str) -> Step:
-        """Counts the rows, users and items, as a step."""
+        """Counts the rows, users and items; adds them to the steps under this name, and returns them."""
         counts = [F.count("*"), F.countDistinct("user"), F.countDistinct("item")]
         rows, users, items = self.table.agg(*counts).first()
         self.steps.append(Step(name, users, items, rows))
@@ -56,7 +56,7 @@ class Rows:
 
 
 def apply(rows: Rows, options: Options) -> None:
-    """Filters the rows, step by step.
+    """Filters the rows in place, step by step.
 
     Raises:
         UserError: if a step needs times or weights that are missing, or leaves fewer than two items.
@@ -103,14 +103,14 @@ def apply(rows: Rows, options: Options) -> None:
 
 
 def _numbered(rows: Rows, new: Column) -> DataFrame:
-    """Returns the rows with SEGMENT, which rises where `new` holds, and is 1 at the beginning of a history."""
+    """Returns the rows with SEGMENT, which is 1 at the beginning of a history and increases where `new` is true."""
     begins = rows.table.withColumn("begins", F.coalesce(new, F.lit(True)).cast("bigint"))
     running = rows.history().rowsBetween(Window.unboundedPreceding, Window.currentRow)
     return begins.withColumn(SEGMENT, F.sum("begins").over(running)).drop("begins")
 
 
 def _distinct(rows: Rows) -> DataFrame:
-    """Returns the first of rows that are equal in all but their place, in the order of histories."""
+    """Returns the rows without duplicates: of rows that differ only in their place, the first of the history."""
     same = ["user", "item", *(name for name in ("time", "weight", "type", "session") if rows.has(name))]
     number = F.row_number().over(Window.partitionBy(*same).orderBy(*rows.order))
     return rows.table.withColumn("number", number).filter(F.col("number") == 1).drop("number")
@@ -124,7 +124,7 @@ def _dated(rows: Rows, flag: str) -> Column:
 
 
 def _sampled(table: DataFrame, share: float) -> DataFrame:
-    """Returns the rows of a sample of the users, chosen as `filters.chosen` does."""
+    """Returns the rows of a sample of the users, as `filters.chosen` chooses them."""
     users = table.select("user").distinct()
 
     def choose(batches):
@@ -136,7 +136,7 @@ def _sampled(table: DataFrame, share: float) -> DataFrame:
 
 
 def _with_gaps(rows: Rows, minutes: float) -> DataFrame:
-    """Returns the rows in sessions that begin after gaps, or where one began already; numbered over all users."""
+    """Returns the rows with sessions split at gaps, in addition to existing ones, and numbered over all users."""
     if not rows.has("time"):
         raise UserError(f"{rows.name}: no times for --session-gap: name their column with --time")
     new = F.col("time") - F.lag("time").over(rows.history()) > F.lit(minutes * 60_000_000)
@@ -149,7 +149,7 @@ def _with_gaps(rows: Rows, minutes: float) -> DataFrame:
 
 
 def running(table: DataFrame, by: str, value: str) -> DataFrame:
-    """Returns a table of distinct `by` with the sum of `value` over all rows before, sorted by `by`, as "before"."""
+    """Returns a table of distinct `by` with "before": the sum of `value` over all rows with smaller `by`."""
     number = max(table.sparkSession.sparkContext.defaultParallelism, 1)
     parted = pinned(table.repartitionByRange(number, by).withColumn("part", F.spark_partition_id()))
     sums = parted.groupBy("part").agg(F.sum(value)).orderBy("part").collect()
@@ -168,7 +168,7 @@ def _counted(table: DataFrame, column: str) -> DataFrame:
 
 
 def _core(rows: Rows, user_least: int, item_least: int) -> None:
-    """Leaves the largest subset in which users and items have at least these numbers of rows."""
+    """Reduces the rows to the largest subset in which users and items have at least these numbers of rows."""
     before, left = -1, rows.table.count()
     while before != left:
         table = rows.table

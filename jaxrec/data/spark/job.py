@@ -1,4 +1,4 @@
-"""Prepares a log by Spark, from the table to the prepared folder."""
+"""Prepares a log with Spark, from the table to the prepared folder."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ from jaxrec.system.errors import UserError
 BATCH = 1 << 17  # rows of an Arrow batch
 SETTINGS = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": str(BATCH),
-    "spark.sql.session.timeZone": "UTC",  # of dates without a zone, as in `prepare`
+    "spark.sql.session.timeZone": "UTC",  # the zone of dates without one, as in `prepare`
 }
 
 
@@ -53,35 +53,35 @@ def prepare(
     say: Callable[[str], None] = lambda line: None,
     stage: Callable[[str], None] = lambda name: None,
 ) -> tuple[Interactions, list[filters.Step]]:
-    """Writes the prepared folder that `jaxrec.prepare` writes of the same table, which Spark reads, filters and sorts.
+    """Writes the prepared folder that `jaxrec.prepare` would write, of a table that Spark reads, filters and sorts.
 
-    The memory of this process holds one part of the rows at a time, and what there is one of a user, an item or a
+    This process holds one part of the rows in memory at a time, and the arrays with one value per user, item or
     session.
 
     Args:
         spark: the session.
-        data: a path that the cluster reaches, a table's name with format "table", or a DataFrame.
-        output: the folder, on this machine.
+        data: a path that the cluster can reach, a table's name with format "table", or a DataFrame.
+        output: the folder to write, on this machine.
         columns: {role: column}, as for `data.reading.read`.
         format: as for `spark.tables.find`.
         options: the filters.
         items: path of a table of items on this machine; None to look for one beside a local table; "" for none.
         users: path of a table of users, likewise.
-        ids: as for `data.reading.read`, and so the next five.
-        keep_na_ids: see there.
-        time_format: see there.
-        separator: see there.
-        quote: see there.
-        only: see there.
+        ids: as for `data.reading.read`.
+        keep_na_ids: as for `data.reading.read`.
+        time_format: as for `data.reading.read`.
+        separator: as for `data.reading.read`.
+        quote: as for `data.reading.read`.
+        only: as for `data.reading.read`.
         skip_bad_rows: whether to leave out unusable rows, with a note.
-        say: receives notes, a line each.
+        say: receives notes, one line each.
         stage: receives the name of the current stage.
 
     Returns:
-        The interactions, their arrays mapped from the folder, and the counts after each filter.
+        The interactions, with arrays mapped from the folder, and the counts after each filter.
 
     Raises:
-        UserError: if the table can't be read, or the folder not be written.
+        UserError: if the table can't be read, or the folder can't be written.
     """
     kind_of(ids, "item")  # checks it
     if quote not in QUOTES:
@@ -155,11 +155,11 @@ def _read(spark: SparkSession, source: Source, given: Input) -> filtering.Rows:
     """Returns the good rows of a table, with ids and times in their final form.
 
     Raises:
-        UserError: for bad rows that may not be skipped, no rows, a single item, or ids that look like floats.
+        UserError: if bad rows may not be skipped, there are no rows or only one item, or ids look like floats.
     """
     decided = deciding.rules(source, given)
     if not source.ordered and "time" in decided.rules.columns:
-        given.say("rows of equal time have the order in which Spark reads them: the table says none")
+        given.say("rows of equal time are in the order in which Spark reads them: the table gives none")
     clean = reading.cleaner(decided.rules, to_arrow)
     schema = ", ".join(f"{name} {kind}" for name, kind in reading.TYPES.items())
     every = pinned(source.rows.mapInArrow(clean, schema))
@@ -201,7 +201,7 @@ def _read(spark: SparkSession, source: Source, given: Input) -> filtering.Rows:
 
 
 def _typed(table: DataFrame, source: Source, name: str, given: Input) -> DataFrame:
-    """Returns the rows with types of events as `event_types.Column` reads them; without the column if none is known."""
+    """Returns the rows with event types as `event_types.Column` reads them; drops the column if no type is known."""
     most = event_types.MOST + len(MISSING) + 2
     found = dict(table.groupBy("type").agg(F.count("*")).limit(most).collect())
     column = event_types.Column(name, keep_na=given.keep_na_ids)
@@ -216,7 +216,7 @@ def _typed(table: DataFrame, source: Source, name: str, given: Input) -> DataFra
 
 
 def _note_bad(every: DataFrame, source: Source, bad: BadRows, number: int) -> None:
-    """Records the bad rows, with the places of the first."""
+    """Records the bad rows, the first few with their places."""
     told_of = every.filter((F.col(STATE) == reading.BAD) & F.col(WHY).isNotNull())
     examples = told_of.orderBy(FILE, BLOCK, ROW).limit(EXAMPLES).collect()
     text = LINE in source.rows.columns
@@ -231,7 +231,7 @@ def _note_bad(every: DataFrame, source: Source, bad: BadRows, number: int) -> No
 
 
 def _described(found: Interactions, given: Input) -> Interactions:
-    """Returns the interactions with the tables of items and users."""
+    """Returns the interactions with the attributes from the tables of items and users."""
     if given.items is not None or given.files:
         column = given.columns.get("item")
         found = tables_of_items.described(found, given.items, given.files, given.name, column, given.say)

@@ -1,4 +1,4 @@
-"""Moves tables from Spark to the driver batch by batch, so that its memory holds one batch at a time."""
+"""Moves tables from Spark to the driver batch by batch, so that the driver holds one batch in memory at a time."""
 
 import io
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ ARROW = {
 
 
 def to_arrow(frame: pl.DataFrame) -> pa.RecordBatch:
-    """Returns a frame as an Arrow batch of the types that Spark takes."""
+    """Returns a frame as an Arrow batch with types that Spark supports."""
     arrays = [
         series.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).cast(ARROW[series.dtype.base_type()])
         for series in frame.get_columns()
@@ -29,7 +29,7 @@ def to_arrow(frame: pl.DataFrame) -> pa.RecordBatch:
 
 
 def pack(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yields each batch as a row of bytes."""
+    """Yields each batch packed into a single row of bytes."""
     for batch in batches:
         if batch.num_rows:
             stream = io.BytesIO()
@@ -39,9 +39,10 @@ def pack(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def pinned(table: Any) -> Any:
-    """Returns the same Spark DataFrame, computed now and kept: on the session's checkpoint folder, if it has one.
+    """Returns the same Spark DataFrame, computed now and stored.
 
-    Otherwise the rows lie on the disks of the workers. Without this the plan of each step holds those of all before it.
+    The rows are stored in the session's checkpoint folder if it has one, otherwise on the disks of the workers. Without
+    this, the plan of each step would contain the plans of all steps before it.
     """
     if table.sparkSession.sparkContext.getCheckpointDir():
         return table.checkpoint()
@@ -49,7 +50,7 @@ def pinned(table: Any) -> Any:
 
 
 def frames(table: Any) -> Iterator[pl.DataFrame]:
-    """Yields the rows of a Spark DataFrame, partition by partition, in their order."""
+    """Yields the rows of a Spark DataFrame in order, partition by partition."""
     for row in table.mapInArrow(pack, "packed binary").toLocalIterator():
         yield unpacked(row)
 
@@ -61,5 +62,5 @@ def first(table: Any) -> pl.DataFrame | None:
 
 
 def unpacked(row: Any) -> pl.DataFrame:
-    """Returns the rows that `pack` made one of."""
+    """Returns the batch that `pack` packed into a row."""
     return pl.read_ipc_stream(bytes(row[0]))

@@ -1,4 +1,4 @@
-"""What Spark's Python workers do with the rows of a table: read and check them by the very rules of `prepare`."""
+"""What Spark's Python workers do: they read and check the rows of a table by the rules of `prepare`."""
 
 import io
 import json
@@ -17,17 +17,17 @@ from jaxrec.data.log import Batch, Log
 from jaxrec.data.values import codes
 from jaxrec.system.errors import UserError
 
-#: columns that say where a row stands: the file's rank, the start of its part of the file, and its number within that
+#: columns with the place of a row: rank of the file, start of the part of the file, row number within the part
 PLACE = FILE, BLOCK, ROW = "file", "block", "row"
-LINE = "line"  # column of the lines of text, as bytes
-STATE, WHY, TEXT = "state", "why", "text"  # columns that say what became of a row
-GOOD, BAD, FATAL, ONLY = 0, 1, 2, 3  # states: a row, an unusable one, an error that ends all, counts of `Only`
-TYPES = {  # columns of what `cleaner` yields, and their types in Spark
+LINE = "line"  # column with the lines of a text file, as bytes
+STATE, WHY, TEXT = "state", "why", "text"  # columns with the outcome of reading a row
+GOOD, BAD, FATAL, ONLY = 0, 1, 2, 3  # states: a good row, an unusable one, an error that ends the job, counts of `Only`
+TYPES = {  # columns that `cleaner` yields, and their types in Spark
     "user": "string",
     "item": "string",
     "session": "string",
     "time": "bigint",
-    "real": "double",  # times that are no whole numbers; `time` is null then
+    "real": "double",  # times that aren't whole numbers; `time` is null then
     "weight": "float",
     "type": "string",
     FILE: "int",
@@ -44,14 +44,14 @@ POLARS["tinyint"] = pl.Int8
 class Shard(NamedTuple):
     """A file of the table."""
 
-    uri: str  #: as Spark writes it
+    uri: str  #: its address, as Spark writes it
     label: str  #: for messages
-    keys: Mapping[str, str | None]  #: columns in the names of its folders
+    keys: Mapping[str, str | None]  #: {column: value} from the names of its folders
 
 
 @dataclass(frozen=True)
 class Lines(File):
-    """Some lines of a file, as a file."""
+    """Some lines of a file, which can be read like a file."""
 
     text: bytes = field(default=b"", compare=False, repr=False)
     label: str = ""
@@ -69,26 +69,26 @@ class Dialect(NamedTuple):
 
     separator: str
     quote: str
-    width: int  #: fields of a row
+    width: int  #: number of fields per row
     header: bool
-    padded: bool  #: whether spaces around fields are no part of them
-    top: bytes  #: the lines before the first row, each ended by \\n; those of the first file
+    padded: bool  #: whether to strip spaces around all fields
+    top: bytes  #: the lines before the first row of the first file, each ended by \\n
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How to read the rows, decided by the driver from the first of them; sent to the workers."""
+    """How to read the rows; the driver decides it from the first rows and sends it to the workers."""
 
     columns: dict[str, str]  #: {role: column}
     chosen: dict[str, int]  #: {role: index of the column among `names`}
-    names: list[str]  #: of all columns, those of the folders last
-    shards: list[Shard]  #: by rank
+    names: list[str]  #: names of all columns, those from folder names last
+    shards: list[Shard]  #: the files, by rank
     ids: str = ""
     keep_na_ids: bool = False
     time_format: str | None = None
     only: tuple[str, ...] = ()
-    dialect: Dialect | None = None  #: None: the table's own columns are there, as "c0", "c1", ...
-    integer: dict[str, bool] = field(default_factory=dict)  #: with ids="integer": whether a role's ids are integers
+    dialect: Dialect | None = None  #: of text files; None for a table with columns, named "c0", "c1", ...
+    integer: dict[str, bool] = field(default_factory=dict)  #: {role: whether its ids are integers}, for ids="integer"
     written: str | None = None  #: how the times are written, see `Times.written`
 
     def log(self) -> Log:
@@ -102,11 +102,11 @@ class Rules:
 
 
 def cleaner(rules: Rules, arrow: Callable[[pl.DataFrame], Any]) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """Returns the function of Arrow batches of the table, to Arrow batches with the columns of TYPES.
+    """Returns the function from Arrow batches of the table to Arrow batches with the columns of TYPES.
 
     Args:
-        rules: how to read them.
-        arrow: makes an Arrow batch of a frame.
+        rules: how to read the rows.
+        arrow: converts a frame to an Arrow batch.
     """
 
     def clean(batches: Iterator[Any]) -> Iterator[Any]:
@@ -130,10 +130,10 @@ def cleaner(rules: Rules, arrow: Callable[[pl.DataFrame], Any]) -> Callable[[Ite
 
 
 def below(rows: pl.DataFrame, rules: Rules, top: bytes) -> tuple[pl.DataFrame, bytes]:
-    """Returns the lines below those at the top of a file, and what of these is still to come.
+    """Returns the rows without the lines at the top of a file, and those of these lines that are still to come.
 
     Raises:
-        UserError: if the file begins otherwise than the first one.
+        UserError: if the top of the file differs from that of the first file.
     """
     number = min(top.count(b"\n"), len(rows))
     own = b"".join(line + b"\n" for line in rows[LINE][:number].to_list())
@@ -147,13 +147,13 @@ def below(rows: pl.DataFrame, rules: Rules, top: bytes) -> tuple[pl.DataFrame, b
 
 
 def cleaned(rows: pl.DataFrame, rules: Rules, log: Log) -> Iterator[pl.DataFrame]:
-    """Yields what becomes of consecutive rows of a part of a file."""
+    """Yields consecutive rows of a part of a file, read and checked, with the columns of TYPES."""
     only = Only(rules.only)
     label = rules.shards[rows[FILE][0]].label
     for batch in only.rows(label, rules.names, rules.chosen | {ROW: -1}, lambda chosen: read(rows, rules, chosen)):
         frame, wrong = log.cleaned(batch)
         if log.types:
-            log.types.add(frame["type"].clear(), batch.file)  # refuses what can be no type
+            log.types.add(frame["type"].clear(), batch.file)  # raises an error if the values can't be types
         bad = np.any([mask.to_numpy() for mask, _ in wrong], axis=0)
         yield _shaped(_good(frame.filter(pl.Series(~bad))), rows)
         if bad.any():
@@ -163,7 +163,7 @@ def cleaned(rows: pl.DataFrame, rules: Rules, log: Log) -> Iterator[pl.DataFrame
 
 
 def _good(frame: pl.DataFrame) -> pl.DataFrame:
-    """Returns good rows in the types of TYPES."""
+    """Returns good rows with columns named and typed as in TYPES."""
     named = {role: pl.col(role).cast(pl.String) for role in ("user", "item", "session") if role in frame.columns}
     if "type" in frame.columns:
         text = codes.text_of(frame["type"])
@@ -175,7 +175,7 @@ def _good(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _bad(batch: Batch, at: np.ndarray, wrong: list[tuple[pl.Series, str]]) -> pl.DataFrame:
-    """Returns unusable rows, the first few of them with reason and text."""
+    """Returns unusable rows, the first few with reason and text."""
     found = pl.DataFrame({ROW: batch.frame[ROW].gather(at), STATE: BAD})
     told = [
         (*batch.row(row), batch.why(row) or next(why for mask, why in wrong if mask[row]))
@@ -189,7 +189,7 @@ def _bad(batch: Batch, at: np.ndarray, wrong: list[tuple[pl.Series, str]]) -> pl
 
 
 def _shaped(frame: pl.DataFrame, rows: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Returns a frame with all columns of TYPES; `rows`: where the file and its part are from."""
+    """Returns a frame with all columns of TYPES. `rows`: gives the file and its part."""
     if rows is not None:
         frame = frame.with_columns(pl.lit(rows[FILE][0]).alias(FILE), pl.lit(rows[BLOCK][0]).alias(BLOCK))
     return frame.select(
@@ -199,9 +199,9 @@ def _shaped(frame: pl.DataFrame, rows: pl.DataFrame | None = None) -> pl.DataFra
 
 
 def read(rows: pl.DataFrame, rules: Rules, chosen: dict[str, int]) -> Iterator[Batch]:
-    """Yields rows of a part of a file as batches of the columns {role: index}, those of the folders among them.
+    """Yields rows of a part of a file as batches of the columns {role: index}, including columns from folder names.
 
-    Each has the column ROW too; what `Batch.row` tells of a row is this number and its text.
+    Each batch also has the column ROW; `Batch.row` returns this number and the text of the row.
     """
     shard = rules.shards[rows[FILE][0]]
     named = {role: rules.names[at] for role, at in chosen.items() if role != ROW}
@@ -212,14 +212,14 @@ def read(rows: pl.DataFrame, rules: Rules, chosen: dict[str, int]) -> Iterator[B
 
 
 def _of_columns(rows: pl.DataFrame, rules: Rules, shard: Shard, chosen: dict[str, int]) -> Iterator[Batch]:
-    """Yields rows of a table that has columns."""
+    """Yields rows of a table with columns, rather than lines of text."""
     frame = rows.select(ROW, **{role: f"c{at}" for role, at in chosen.items()})
     said = lambda index: str({rules.names[at]: frame[role][index] for role, at in chosen.items()})
     yield Batch(frame, shard.label, lambda index: (str(frame[ROW][index]), said(index)))
 
 
 def _of_text(rows: pl.DataFrame, rules: Rules, shard: Shard, chosen: dict[str, int]) -> Iterator[Batch]:
-    """Yields rows of lines of text, as `tables.delimited` reads them below the lines at the top of the first file."""
+    """Yields the rows that `tables.delimited` reads from lines of text, put below the top of the first file."""
     dialect, lines, places = rules.dialect, rows[LINE].to_list(), rows[ROW].to_numpy()
     assert dialect is not None
     before = dialect.top.count(b"\n")
@@ -249,7 +249,7 @@ def _of_text(rows: pl.DataFrame, rules: Rules, shard: Shard, chosen: dict[str, i
 
 
 def _check_quotes(shard: Shard, lines: list[bytes]) -> None:
-    """Checks that no quoted field spans lines, which Spark tells apart before they come here."""
+    """Checks that no quoted field spans lines, since Spark splits text into lines before it gets here."""
     for line in lines:
         if line.count(b'"') % 2:
             raise UserError(

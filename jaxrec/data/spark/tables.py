@@ -1,4 +1,4 @@
-"""Finds the table that Spark is to read: its files, their order, and its columns."""
+"""Finds the table to read with Spark: its files, their order, and its columns."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -18,31 +18,31 @@ from jaxrec.data.spark.packing import first
 from jaxrec.data.spark.rows import BLOCK, FILE, LINE, ROW, Dialect, Lines, Shard
 from jaxrec.system.errors import UserError
 
-TEXT = {"csv": (".csv",), "tsv": (".tsv",), "text": (".txt", ".dat")}  # formats of lines -> names that end so
-FILES = {"parquet": (".parquet",), "orc": (".orc",)}  # formats of Spark's own that are read file by file
+TEXT = {"csv": (".csv",), "tsv": (".tsv",), "text": (".txt", ".dat")}  # formats of text lines -> suffixes
+FILES = {"parquet": (".parquet",), "orc": (".orc",)}  # formats with columns that are read file by file -> suffixes
 TABLE, DELTA = "table", "delta"
 OTHERS = {"json": (".json", ".jsonl", ".ndjson"), "avro": (".avro",), "arrow": (".arrow", ".feather", ".ipc")}
-EXACT = {"recursiveFileLookup": "true", "__globPaths__": "false"}  # for the paths of files, as they stand
+EXACT = {"recursiveFileLookup": "true", "__globPaths__": "false"}  # options that take paths literally
 
 
 class Source(NamedTuple):
-    """A table of Spark's, whose rows know where they stand."""
+    """A table in Spark, whose rows have their places."""
 
-    rows: DataFrame  #: the columns "c0", "c1", ..., or LINE; and FILE, BLOCK, ROW
-    start: DataFrame  #: the same of the first file alone, if there are files
-    names: list[str]  #: of the table's own columns
-    nested: list[str]  #: those of them that hold lists and records
+    rows: DataFrame  #: with the columns "c0", "c1", ..., or LINE, and FILE, BLOCK, ROW
+    start: DataFrame  #: the rows of the first file only, if there are files
+    names: list[str]  #: names of the table's own columns
+    nested: list[str]  #: those of the columns that hold lists or records
     shards: list[Shard]
-    dialect: Dialect | None  #: of lines of text
-    ordered: bool  #: whether files say the order of rows of equal times
+    dialect: Dialect | None  #: dialect of lines of text
+    ordered: bool  #: whether files give the order of rows with equal times
 
     @property
     def keys(self) -> list[str]:
-        """The columns in the names of folders."""
+        """The columns from folder names."""
         return [*self.shards[0].keys]
 
     def local(self) -> list[File]:
-        """Returns the files that lie in this machine's folders."""
+        """Returns those of the files that are on this machine."""
         paths = [Path(unquote(urlsplit(shard.uri).path)) for shard in self.shards if shard.uri.startswith("file:")]
         return [File(path) for path in paths if path.is_file()]
 
@@ -56,20 +56,20 @@ def find(
     quote: str,
     say: Callable[[str], None],
 ) -> Source:
-    """Returns the table at a path, of a catalogue's name with format "table", or of a DataFrame.
+    """Returns the table at a path, or in a DataFrame, or with format "table" the one of this name in the catalogue.
 
     Args:
         spark: the session.
-        data: a path in any file system that Spark knows, a name, or a DataFrame.
+        data: a path in any file system that Spark supports, a table's name, or a DataFrame.
         format: "parquet", "orc", "csv", "tsv", "text", "delta", "table", or any other that the session can load; None
             to detect it.
-        columns: {role: column} as given.
-        separator: of text; None to detect it.
+        columns: {role: column}, as given by the user.
+        separator: separator of text; None to detect it.
         quote: '"', or "" if quotes are plain characters.
         say: receives notes.
 
     Raises:
-        UserError: if there is nothing, or files of several kinds.
+        UserError: if nothing is found, or the files are of several kinds.
     """
     if isinstance(data, DataFrame):
         return _of_frame(data, "DataFrame")
@@ -95,14 +95,14 @@ def find(
 
 
 def _of_frame(frame: DataFrame, name: str) -> Source:
-    """Returns the Source of a table whose files, if it has any, are Spark's matter."""
+    """Returns the Source of a table whose files, if it has any, are left to Spark."""
     located = frame.select("*", F.lit(0).alias(FILE), F.lit(0).cast("bigint").alias(BLOCK))
     located = located.withColumn(ROW, F.monotonically_increasing_id())
     return _columns(located, located, frame, [Shard("", name, {})], False)
 
 
 def _columns(rows: DataFrame, start: DataFrame, frame: DataFrame, shards: list[Shard], ordered: bool) -> Source:
-    """Returns the Source of a table with columns, which are renamed by their places."""
+    """Returns the Source of a table with columns, which are renamed to "c0", "c1", ..."""
     names = frame.columns
     nested = [
         field.name
@@ -111,18 +111,18 @@ def _columns(rows: DataFrame, start: DataFrame, frame: DataFrame, shards: list[S
     ]
     plain = [at for at, name in enumerate(names) if name not in nested]
     if len({name.lower() for name in names}) < len(names):
-        raise UserError(f"{shards[0].label}: two columns are called alike ({some(names, 30)}): rename one")
+        raise UserError(f"{shards[0].label}: two columns have the same name ({some(names, 30)}): rename one")
     own = [F.col(f"`{names[at].replace('`', '``')}`").alias(f"c{at}") for at in plain]
     renamed = lambda each: each.select(*own, FILE, BLOCK, ROW)
     return Source(renamed(rows), renamed(start), names, nested, shards, None, ordered)
 
 
 def _placed(spark: SparkSession, frame: DataFrame, shards: list[Shard]) -> DataFrame:
-    """Returns the rows with their places: rank of the file, start of the part of it, number within that."""
+    """Returns the rows with their places: rank of the file, start of the part of the file, row number within it."""
     ranks = spark.createDataFrame([(shard.uri, rank) for rank, shard in enumerate(shards)], f"uri string, {FILE} int")
     located = frame.select(
         "*",
-        F.regexp_replace("_metadata.file_path", r"^(\w+):/(?=[^/])", "$1:///").alias("uri"),  # as inputFiles has it
+        F.regexp_replace("_metadata.file_path", r"^(\w+):/(?=[^/])", "$1:///").alias("uri"),  # as inputFiles writes it
         F.col("_metadata.file_block_start").alias(BLOCK),
         F.monotonically_increasing_id().alias(ROW),
     )
@@ -139,7 +139,7 @@ def _is_there(spark: SparkSession, pattern: str) -> bool:
 
 
 def _files(spark: SparkSession, data: str) -> list[str]:
-    """Returns the addresses of the files at a path, at any depth."""
+    """Returns the URIs of the files at a path, at any depth."""
     try:
         reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
         found = reader.load(data).inputFiles()
@@ -148,12 +148,12 @@ def _files(spark: SparkSession, data: str) -> list[str]:
             raise
         found = []
     if not found:
-        raise UserError(f"{data}: no such file or folder, or nothing is in there: name one that Spark can reach")
+        raise UserError(f"{data}: no such file or folder, or it is empty: name one that Spark can reach")
     return list(found)
 
 
 def _chosen(data: str, found: list[str], format: str | None, say) -> tuple[str, list[Shard]]:
-    """Returns the format of the files, and those of them that are shards of the log, in the order of their names."""
+    """Returns the format of the files, and the shards of the log among them, in the order of their names."""
     files = {uri: File(Path(unquote(urlsplit(uri).path)), root=_root(data, uri)) for uri in found}
     kinds: dict[str, list[str]] = {}
     for uri, file in files.items():
@@ -165,7 +165,7 @@ def _chosen(data: str, found: list[str], format: str | None, say) -> tuple[str, 
     kind = next(iter(kinds), "")
     if len(kinds) > 1 or kind not in TEXT | FILES:
         holds = some(sorted(files[uri].below for uri in found))
-        what = "no Parquet, ORC or CSV by its name"
+        what = "not Parquet, ORC or CSV by its name"
         if len(kinds) > 1:
             what = f"files of {some(sorted(kinds))} lie together"
         raise UserError(f"{data}: {what} ({holds}): name the files by a glob, or their format with --format")
@@ -185,7 +185,7 @@ def _keys(file: File, first: File) -> dict[str, str | None]:
 
 
 def _root(data: str, uri: str) -> Path | None:
-    """Returns the folder that was named, of a file below it; None if the file itself was."""
+    """Returns the folder given in `data` that contains a file; None if the file itself was given."""
     literal = []
     for part in PurePosixPath(urlsplit(data).path or "/" if "://" in data else data).parts:
         if any(mark in part for mark in "*?[{"):
@@ -206,7 +206,7 @@ def _label(uri: str) -> str:
 def _dialect(
     lines: DataFrame, shard: Shard, columns: dict[str, str], separator: str | None, quote: str
 ) -> tuple[list[str], Dialect]:
-    """Returns the names of the columns of text, and how it is written, by the first lines of the first file."""
+    """Returns the column names and the dialect of text, from the first lines of the first file."""
     start = first(lines)
     text = b"" if start is None else b"".join(line + b"\n" for line in start[LINE].to_list())
     file = Lines(Path(shard.label), text=text, label=shard.label)
@@ -219,7 +219,7 @@ def _dialect(
 
 @contextlib.contextmanager
 def told(name: str) -> Iterator[None]:
-    """Turns errors of Spark into a UserError with their first line."""
+    """Converts errors of Spark into UserErrors with their first line."""
     try:
         yield
     except (PySparkException, Py4JJavaError) as error:

@@ -1,1 +1,1 @@
-"""Where arrays lie while a log is worked on: in memory, or mapped from files of a folder."""
+"""Where arrays are kept while a log is processed: in memory, or in files of a folder, memory-mapped."""

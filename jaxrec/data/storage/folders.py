@@ -1,4 +1,4 @@
-"""Folders that are written whole or not at all, and temporary ones beside them."""
+"""Folders that are written completely or not at all, and temporary folders beside them."""
 
 import contextlib
 import fcntl
@@ -13,15 +13,15 @@ from jaxrec.data.storage.spill import MEMORY, Disk, Store
 from jaxrec.system import checksums
 from jaxrec.system.errors import UserError
 
-NAME = 200  # maximum bytes of a name that temporary names are derived from
+NAME = 200  # maximum bytes of a folder name that temporary names may contain
 
 
 @contextlib.contextmanager
 def building(path: Path) -> Iterator[Path]:
-    """A folder under a temporary name, which takes the path's place when it is complete.
+    """Yields a folder under a temporary name, which replaces the one at the path if the context ends without error.
 
     Raises:
-        UserError: if it can't be written, or the disk is full. Leaves nothing behind.
+        UserError: if it can't be written, or the disk is full. Nothing is left behind.
     """
     path = path.resolve()  # a symbolic link stays a link
     folder, before = _beside(path, "tmp"), _beside(path, "before.tmp")
@@ -40,10 +40,15 @@ def building(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def spilling(path: Path, memory: int | None, stage: Callable[[str], None]) -> Iterator[Store]:
-    """A Store of so many bytes of memory: in a temporary folder beside the path, which is removed at the end.
+    """Yields a Store that uses a temporary folder beside the path, which is removed at the end.
+
+    Args:
+        path: the folder to be prepared.
+        memory: bytes to use; None to keep everything in memory, without a temporary folder.
+        stage: receives the name of the current stage.
 
     Raises:
-        UserError: if it can't be made, or another process works there.
+        UserError: if the temporary folder can't be made, or another process is using it.
     """
     if memory is None:
         yield MEMORY
@@ -59,9 +64,9 @@ def spilling(path: Path, memory: int | None, stage: Callable[[str], None]) -> It
 
 @contextlib.contextmanager
 def _temporary(folder: Path) -> Iterator[None]:
-    """Makes a folder, or empties one that a killed process left, and locks it; removes it if it is still there.
+    """Makes a folder, or empties one left by a killed process, and locks it; removes it at the end if it still exists.
 
-    Folders above it that were made for it go too, unless they hold something by then.
+    Parent folders that were made for it are removed too, unless they hold something by then.
 
     Raises:
         UserError: if another process is writing there.
@@ -84,7 +89,7 @@ def _temporary(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _in_place(path: Path, before: Path) -> Iterator[None]:
-    """Sees to it that what was at the path is there again, or is replaced, even if a process was killed in between."""
+    """Restores the old folder at the path, or removes it once it is replaced, even after a process was killed."""
 
     def settle():
         if before.exists() and not path.exists():
@@ -99,16 +104,16 @@ def _in_place(path: Path, before: Path) -> Iterator[None]:
 
 
 def _locked(folder: Path) -> int:
-    """The descriptor of a folder, made if it isn't there, that no other process writes in until it is closed.
+    """Makes a folder if needed and locks it. Returns its descriptor, which holds the lock until it is closed.
 
     Raises:
-        UserError: if another process is writing there; one left by a killed process is unlocked.
+        UserError: if another process holds the lock. A killed process leaves no lock.
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(folder, os.O_RDONLY)
-        except FileNotFoundError:  # removed since by another process
+        except FileNotFoundError:  # another process has just removed it
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +124,7 @@ def _locked(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), folder.stat()):
                 return handle
-        os.close(handle)  # of a folder that another process has removed or renamed since
+        os.close(handle)  # another process has removed or renamed the folder
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -129,7 +134,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def said(error: Exception) -> str:
-    """Returns an error in one line."""
+    """Returns an error as one line of text."""
     if isinstance(error, OSError) and error.strerror:
         return f"{Path(error.filename).name}: {error.strerror}" if error.filename else error.strerror
     return str(error).partition("\n")[0]

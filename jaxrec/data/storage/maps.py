@@ -1,26 +1,26 @@
-"""Works on arrays that are mapped from files by parts, each of which leaves the process's memory after its turn."""
+"""Works on memory-mapped arrays part by part, so that only one part is in the process's memory at a time."""
 
 import mmap
 from collections.abc import Iterator
 
 import numpy as np
 
-ROWS = 1 << 22  # elements of a part
+ROWS = 1 << 22  # elements per part
 
 
 def release(*arrays: np.ndarray) -> None:
-    """Lets the pages of memory maps leave the process's memory; they are read again when needed. Others stay."""
+    """Drops the pages of memory maps from memory; they are read again when needed. Does nothing to other arrays."""
     for array in arrays:
         base, private = array, False
         while isinstance(base, np.ndarray):
-            private |= getattr(base, "mode", None) == "c"  # what was written to its pages is nowhere else
+            private |= getattr(base, "mode", None) == "c"  # copy on write: changes exist only in memory
             base = base.base
         if isinstance(base, mmap.mmap) and not private:
             base.madvise(mmap.MADV_DONTNEED)
 
 
 def pieces(array: np.ndarray, rows: int | None = None) -> Iterator[np.ndarray]:
-    """Yields an array in parts of `rows` elements, each released after its turn."""
+    """Yields an array in parts of `rows` elements; releases each part before the next."""
     rows = rows or ROWS
     for start in range(0, len(array), rows):
         yield array[start : start + rows]
@@ -28,7 +28,7 @@ def pieces(array: np.ndarray, rows: int | None = None) -> Iterator[np.ndarray]:
 
 
 def take(array: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """As array[at] in memory, for places in ascending order; only a part of a memory map is in memory at a time."""
+    """Returns array[at] for ascending indices, in memory; holds only a part of a memory map in memory at a time."""
     found = np.empty(len(at), array.dtype)
     for start in range(0, len(at), max(ROWS // 16, 1)):
         stop = start + max(ROWS // 16, 1)
@@ -38,7 +38,7 @@ def take(array: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def nth(values: np.ndarray, place: int) -> int:
-    """Returns element `place` of the sorted integers, as np.sort(values)[place]; counts them where they are many."""
+    """Returns np.sort(values)[place] for integers. Counts large arrays in parts instead of sorting them."""
     if len(values) <= ROWS:
         return int(np.partition(values, place)[place])
     low = min(int(part.min()) for part in pieces(values))

@@ -1,4 +1,4 @@
-"""Helpers for lists of unequal length, stored in a flat array."""
+"""Helpers for lists of different lengths that are stored in a flat array."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ def slices(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
 
 
 def within(lengths: np.ndarray) -> np.ndarray:
-    """Returns the places 0, 1, ... in each of the lists, concatenated. [n] -> [sum of lengths] int64
+    """Returns the positions 0, 1, ... in each list, concatenated. [n] -> [sum of lengths] int64
 
     >>> within(np.array([2, 0, 3])).tolist()
     [0, 1, 0, 1, 2]
@@ -19,13 +19,16 @@ def within(lengths: np.ndarray) -> np.ndarray:
 
 
 def distinct(keys: np.ndarray) -> np.ndarray:
-    """Returns the distinct integers in ascending order, by sorting: NumPy 2.4's np.unique is a hundred times slower."""
+    """Returns the distinct integers, ascending. Sorts them, since np.unique of NumPy 2.4 is a hundred times slower."""
     ordered = np.sort(keys)
     return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
 
 
 def stable_order(values: np.ndarray) -> np.ndarray:
-    """As np.argsort(values, kind="stable"), for non-negative integers; sorts (value, index) keys that fit 63 bits."""
+    """Returns np.argsort(values, kind="stable") for non-negative integers.
+
+    Sorts keys of (value, index) if they fit 63 bits.
+    """
     bits = len(values).bit_length()
     if int(values.max()).bit_length() + bits > 63:
         return np.argsort(values, kind="stable")
@@ -37,7 +40,7 @@ def stable_order(values: np.ndarray) -> np.ndarray:
 
 
 def spans(offsets: np.ndarray, rows: int) -> list[tuple[int, int]]:
-    """Returns (first, last + 1) of each block of ranges: as many as have `rows` rows together, at least one.
+    """Returns (first, last + 1) of blocks of consecutive lists with at most `rows` rows, or a single longer list.
 
     >>> spans(np.array([0, 2, 3, 9, 10]), rows=3)
     [(0, 2), (2, 3), (3, 4)]

@@ -1,7 +1,7 @@
-"""Where the rows of a log lie while it is prepared: in memory, or in the files of a temporary folder.
+"""Where the rows of a log are kept while it is prepared: in memory, or in the files of a temporary folder.
 
-With a budget of memory, rows are written to files as they are read, then dealt to blocks of consecutive users, each of
-which is sorted in memory. Ids, and what there is one of a user, an item or a session, stay in memory.
+With a limit on memory, rows are written to files as they are read, then distributed to blocks of consecutive users,
+which are sorted in memory one at a time. Ids, and arrays with one value per user, item or session, stay in memory.
 """
 
 import contextlib
@@ -18,26 +18,26 @@ from jaxrec.data.storage.ragged import spans
 from jaxrec.system.amounts import in_words
 from jaxrec.system.errors import UserError
 
-LEAST = 1 << 28  # bytes of memory, at the least
-SORTING = 128  # bytes of memory a row that is sorted
-HEADER = 128  # bytes of the header of a one-dimensional .npy, whatever its length
+LEAST = 1 << 28  # minimum bytes of memory
+SORTING = 128  # bytes of memory to sort one row
+HEADER = 128  # bytes of the header of a one-dimensional .npy of any length
 
 
 class Parts:
-    """A column as arrays one after another, in memory."""
+    """A column in memory, as consecutive arrays."""
 
     def __init__(self):
         self._arrays = []
 
     def add(self, array: np.ndarray) -> None:
-        """Adds an array at the end."""
+        """Appends an array."""
         self._arrays.append(array)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter(self._arrays)
 
     def whole(self) -> np.ndarray:
-        """Returns the column as one array, and forgets it."""
+        """Returns the column as one array; the column is empty afterwards."""
         arrays, self._arrays = self._arrays, []
         if len(arrays) == 1 and arrays[0].flags.owndata:
             return arrays[0]
@@ -47,14 +47,14 @@ class Parts:
 class Store:
     """Keeps columns in memory."""
 
-    memory: int | None = None  #: bytes; None: as much as it takes
+    memory: int | None = None  #: maximum bytes; None for no limit
 
     def parts(self, name: str) -> Parts:
-        """Returns a new column. `name`: for its file."""
+        """Returns a new column. `name`: begins the name of its file, if it has one."""
         return Parts()
 
     def check(self, name: str, size: int, what: str) -> None:
-        """Checks that tables of this many bytes fit."""
+        """Checks that tables of this many bytes fit in memory. `name`, `what`: the log and the tables, for messages."""
 
     def deal(
         self, parts: dict[str, Parts], owner: str, users: int, made: dict[str, Callable], name: str
@@ -62,11 +62,11 @@ class Store:
         """Yields the rows of consecutive users: (first user, last + 1, {role: values in the order they were added}).
 
         Args:
-            parts: the columns, which are forgotten.
+            parts: {role: column}; the columns are dropped.
             owner: the role whose values are the users' numbers, from 0.
-            users: how many there are.
-            made: {role: function of its values}, to be called on each of them once.
-            name: of the log, for messages.
+            users: number of users.
+            made: {role: function to apply to its values}.
+            name: name of the log, for messages.
         """
         yield 0, users, {role: made[role](parts[role].whole()) for role in [*parts]}
 
@@ -74,7 +74,7 @@ class Store:
         """Removes the files of arrays that are no longer needed."""
 
     def give(self, array: np.ndarray, path: Path) -> bool:
-        """Moves the file of an array to a path; returns False if it has none of its own."""
+        """Moves the file of an array to a path; returns False if the array has no file of its own."""
         return False
 
 
@@ -82,7 +82,7 @@ MEMORY = Store()
 
 
 class FileParts(Parts):
-    """A column in a file, which is an .npy once it is whole."""
+    """A column in a file, which is a valid .npy after `whole`."""
 
     def __init__(self, path: Path):
         self._path, self._kinds, self._file = path, [], None
@@ -134,8 +134,8 @@ class Disk(Store):
     """Keeps columns in files of a folder.
 
     Args:
-        folder: where; it exists.
-        memory: bytes to use.
+        folder: an existing folder for the files.
+        memory: maximum bytes of memory.
         stage: receives the name of the current stage.
     """
 
@@ -213,7 +213,7 @@ class Disk(Store):
         return True
 
     def _path(self, array) -> Path | None:
-        """Returns the file that an array is all of, if it lies in the folder."""
+        """Returns the file in the folder that an array maps as a whole; None if there is none."""
         name = getattr(array, "filename", None)
         if not isinstance(array, np.memmap) or name is None or Path(name).parent != self.folder:
             return None
@@ -221,10 +221,10 @@ class Disk(Store):
 
 
 def write_at(handle: int, data: Any, at: int, path: Path) -> None:
-    """Writes bytes at a place of a file.
+    """Writes all bytes at an offset of a file. `path`: the file, for messages.
 
     Raises:
-        UserError: if the disk is full, or fails.
+        UserError: if the disk is full, or writing fails.
     """
     left = memoryview(data).cast("B")
     try:
@@ -233,6 +233,6 @@ def write_at(handle: int, data: Any, at: int, path: Path) -> None:
             left, at = left[written:], at + written
     except OSError as error:
         raise UserError(
-            f"{path.parent}: cannot be written ({error.strerror}): free the disk, which --memory puts rows on while "
-            "it prepares, or name an --output on another disk"
+            f"{path.parent}: cannot be written ({error.strerror}): free the disk, where --memory keeps rows "
+            "while it prepares, or name an --output on another disk"
         ) from None

@@ -1,4 +1,4 @@
-"""Laws of data.storage.maps and blocks: by parts is as at once."""
+"""Laws of data.storage.maps and blocks: working in parts gives the same as working on the whole."""
 
 from dataclasses import replace
 from unittest import mock

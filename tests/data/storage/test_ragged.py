@@ -1,4 +1,4 @@
-"""Flat arrays of lists."""
+"""Lists of different lengths in flat arrays."""
 
 import numpy as np
 from hypothesis import given, strategies as st

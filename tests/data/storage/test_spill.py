@@ -1,4 +1,4 @@
-"""Laws of data.storage.spill: a log prepared with little memory is the same folder, byte for byte."""
+"""Laws of data.storage.spill: preparing with little memory gives the same folder, byte for byte."""
 
 import errno
 import fcntl
@@ -33,7 +33,7 @@ OFTEN = st.integers(0, 30).map(lambda number: number == 0)
 
 @st.composite
 def rows(draw):
-    """Rows as text: of ids that are numbers or words, times that are numbers, decimals or dates, few bad ones."""
+    """Rows as text: ids are numbers or words, times are numbers, decimals or dates, and a few rows are bad."""
     ids = draw(st.sampled_from([users, st.integers(1, 9).map(str)]))
     time = draw(
         st.sampled_from(
@@ -81,7 +81,7 @@ def options(draw):
 
 
 def in_little(rows):
-    """Blocks of so many rows, and files read in small pieces."""
+    """Uses blocks of so many rows, and reads files in small pieces."""
     stack = ExitStack()
     for module, name, value in ((maps, "ROWS", rows), (columnar, "ROWS", 3), (text, "PIECE", 40)):
         stack.enter_context(mock.patch.object(module, name, value))
@@ -89,7 +89,7 @@ def in_little(rows):
 
 
 def outcome(path, output, **options):
-    """The files of the folder, what was said and the summary; or the refusal."""
+    """The files of the folder, the notes and the summary; or the error message."""
     said = []
     try:
         log = jaxrec.prepare(path, output=output, say=said.append, **options)
@@ -129,7 +129,7 @@ def laws(rows, options, suffix, shards, size, tmp_path_factory):
     folder = tmp_path_factory.mktemp("law")
     for name in ("whole", "parted"):
         (folder / name).mkdir()
-    with mock.patch.object(os, "fsync"):  # hundreds of folders, none of which has to last
+    with mock.patch.object(os, "fsync"):  # hundreds of folders, none of which must survive a crash
         return check_same(made(folder / "log", rows, suffix, shards), folder, size, **options)
 
 

@@ -146,7 +146,8 @@ def test_a_value_of_the_other_kind_is_told_apart_from_one_that_is_none(wanted, d
     dates, numbers = [moment.isoformat() + "Z" for moment in wanted], [str(10**9 + at) for at in range(len(wanted))]
     first, other = (dates, numbers) if dated else (numbers, dates)
     times = Times("t")
-    for batch, mixed in ((first, 0), ([*first, *other, "soon", None], len(wanted)), ([None], len(wanted))):
+    both, number = [*first, *other, "soon", None], len(wanted)
+    for batch, mixed in ((first, 0), (both, number), ([None], number), (both, 2 * number)):
         found, why = times.parse(values := pl.Series(batch, dtype=pl.String))
         assert why.endswith("Z: write it as one of these") or times.dated, "no form reads both"
         *apart, (missing, reason) = times.flaws(values, found, why)
@@ -154,6 +155,13 @@ def test_a_value_of_the_other_kind_is_told_apart_from_one_that_is_none(wanted, d
         if apart:
             ((mask, told),) = apart
             assert values.filter(mask).to_list() == other and told.endswith(": write all in one form")
+
+
+@given(st.lists(moments, min_size=2, max_size=5), st.integers(0, 10**8 - 1))
+def test_a_small_number_among_dates_is_no_time_of_another_kind(wanted, number):
+    values = pl.Series([*(f"{moment.isoformat()}Z" for moment in wanted), str(number)])
+    found, why = (times := Times("t")).parse(values)
+    assert [told for _, told in times.flaws(values, found, why)] == [why] and not times.mixed
 
 
 def test_a_mixed_column_is_not_cured_by_leaving_out_half_of_it(tmp_path):

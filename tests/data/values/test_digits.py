@@ -69,6 +69,15 @@ def test_dates_as_numbers_that_end_in_the_year_are_refused_and_a_form_named_read
     assert Times("t", "%s").parse(column)[0].to_list() == [int(day) * SECOND for day in written]
 
 
+@given(st.lists(st.sampled_from([25122020, 31012020, 251220, 130121, 1231]), min_size=1))
+def test_numbers_of_a_column_that_counts_from_an_unknown_moment_are_never_dates(numbers):
+    times = Times("relative_time")
+    times.add(pl.Series(numbers))
+    found, relative, note = times.close(True)
+    assert found.tolist() == [number * SECOND for number in numbers] and relative
+    assert note == "relative_time: numbers from an unknown moment: an order, no dates"
+
+
 def test_numbers_that_may_be_days_of_six_digits_are_an_order_and_that_is_said():
     note = micro(pl.Series([251299, 20121, 130121]))[2]
     assert note.endswith("an order, no dates; if they are days, --time-format '%d%m%y' reads them")

@@ -116,10 +116,10 @@ def test_old_logs_and_those_all_in_the_future_are_told_apart():
     assert unknown.decide(False)[1] and unknown.notes() == []
 
 
-def test_a_share_of_others_hides_no_dates_and_no_ticks():
-    for value in (201710180733, 636_439_512_000_000_000):
-        with pytest.raises(ValueError, match=str(value)):
-            collected([0, *[value] * 40], [1]).decide(False)
+@given(st.sampled_from([201710180733, 636_439_512_000_000_000]), st.integers(1, 99))
+def test_a_share_of_others_and_zeros_hide_no_dates_and_no_ticks(value, zeros):
+    with pytest.raises(ValueError, match=str(value)):
+        collected([*[0] * zeros, *[value] * 40, value + 10**11], [zeros]).decide(False)
     assert Plausible(NOW).misread("at", "seconds", 10**6) == ""
 
 

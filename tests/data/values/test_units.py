@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from jaxrec.data.reading import read
+from jaxrec.data.values.dates import LATEST
 from jaxrec.data.values.times import Times
 from jaxrec.system.errors import UserError
 
@@ -38,6 +39,25 @@ def test_days_among_times_of_a_unit_are_an_error_unless_they_are_few(kind, other
     else:
         with pytest.raises(ValueError, match=rf"t is {what} in one row \({day}\) and in seconds in .* one form"):
             times.decide(False)
+
+
+@given(st.integers(LATEST // SECOND - 9, 9 * 10**9), st.sampled_from([10**0, 10**3, 10**6, 10**9]))
+def test_numbers_after_the_year_2200_are_refused_in_every_unit(second, factor):
+    times = Times("t")
+    times.add(pl.Series([number := second * factor]))
+    if number * (SECOND / factor) <= LATEST:
+        assert times.close(False)[0].tolist() == [second * SECOND]
+    else:
+        with pytest.raises(ValueError, match=r"t is \d+: in \w+, that is 2[2-4]\d\d-.*; write dates as dates"):
+            times.decide(False)
+
+
+@given(st.integers(-3, 3))
+def test_numbers_are_an_order_below_the_least_that_is_a_time_of_a_unit(more):
+    times = Times("t")
+    times.add(pl.Series([10**8 + more]))
+    found, relative, _ = times.close(False)
+    assert found.tolist() == [(10**8 + more) * SECOND] and relative == (more < 0)
 
 
 def test_small_numbers_of_many_kinds_are_read_and_said():

@@ -154,10 +154,17 @@ def test_of_several_columns_of_times_all_are_named_the_likeliest_first(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "names", ["year,month,day", "date_year,date_month,date_day", "order_year,order_month,x", "yyyy,mm,dd"]
+    "names",
+    [
+        "year,month,day",
+        "date_year,date_month,date_day",
+        "order_year,order_month,x",
+        "yyyy,mm,dd",
+        "year sold,month sold,x",
+    ],
 )
 def test_parts_of_a_date_are_known_by_a_word_of_their_names(tmp_path, names):
-    (tmp_path / "a.csv").write_text(f"user,item,{names}\n1,2,2014,4,1\n1,3,2014,5,1\n")
+    (tmp_path / "a.csv").write_text(f"user,item,{names}\n1,2,2014,4,1\n1,3,2014,0,0\n")
     with pytest.raises(UserError, match="read as parts of one"):
         read(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text("user,item,pay_day,birth_day\n1,2,4,1\n1,3,5,1\n")
@@ -165,7 +172,10 @@ def test_parts_of_a_date_are_known_by_a_word_of_their_names(tmp_path, names):
 
 
 COMMON = {
-    "birth": "birth_year,birth_month\n1,2,1980,4\n1,3,1980,4\n",
+    **{
+        word: f"{word}_year,{word}_month\n1,2,1980,4\n1,3,1980,4\n"
+        for word in ("birth", "born", "release", "released", "expiry")
+    },
     "another stem": "width_mm,model_year\n1,2,12,1999\n1,3,11,2001\n",
     "prices": "price_per_day,price_per_month\n1,2,99.5,900\n1,3,89,800\n",
     "words": "day_name,month_name\n1,2,Mon,May\n1,3,Tue,May\n",

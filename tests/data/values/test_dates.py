@@ -61,6 +61,32 @@ def test_halves_of_a_day_are_read_however_they_are_written(wanted, half, gap):
     assert Dates(f"%Y-%m-%d %I:%M:%S{gap and ' '}%p").read(written).to_list() == [micro(wanted)]
 
 
+AWAY = ["%Y-%m-%d %H:%M:%S {}", "%Y-%m-%dT%H:%M:%S{}", "%d %b %Y %H:%M {}", "%a %b %d %H:%M:%S {} %Y"]
+AWAY += ["%a %b %d %Y %H:%M:%S GMT{} (Somewhere)", "%Y/%m/%d %H:%M UTC{}"]
+zones = st.integers(-12 * 4, 14 * 4).map(lambda quarters: datetime.timezone(datetime.timedelta(minutes=15 * quarters)))
+
+
+@given(moments, zones, st.sampled_from(AWAY), st.sampled_from(["%z", "%:z"]))
+def test_a_zone_is_taken_off_however_it_is_written(wanted, zone, form, sign):
+    local = wanted.replace(second=0, tzinfo=datetime.UTC).astimezone(zone)
+    text = f"{local:%z}"
+    text = f"{text[:3]}:{text[3:]}" if sign == "%:z" else text
+    assert Dates().read(pl.Series([local.strftime(form).format(text)])).to_list() == [micro(wanted.replace(second=0))]
+
+
+@given(moments, st.integers(-12, 14), st.sampled_from(["+", "+03"]), st.sampled_from([" UTC", "GMT", " GMT"]))
+def test_a_zone_of_whole_hours_may_be_written_shortly(wanted, hours, sign, name):
+    local = wanted + datetime.timedelta(hours=hours)
+    written = pl.Series([f"{local:%Y-%m-%d %H:%M:%S}{name}{hours:{sign}}"])
+    assert Dates().read(written).to_list() == [micro(wanted)]
+
+
+def test_seconds_since_1970_have_a_zone_though_none_is_written():
+    times = Times("t", "%s")
+    times.add(times.parse(pl.Series(["1396321200"]))[0])
+    assert times.close(False)[2] == "t: dates"
+
+
 MONTHS = {
     "English": "January February March April May June July August September October November December",
     "short": "Jan. Feb. Mar. Apr. May. Jun. Jul. Aug. Sept. Oct. Nov. Dec.",

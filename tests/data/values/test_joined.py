@@ -119,6 +119,7 @@ OTHERS = {
     "ids": ["1-2", "a.b", "http://x/1?a=2"],
     "plain": ["1", "2", "3"],
     "one of them": ["1", "2", "3", "4 5"],
+    "long parts": [f"{'x' * 40}{one} {'x' * 40}{other}" for one, other in ("12", "23", "31")],
 }
 
 
@@ -134,6 +135,9 @@ def test_words_that_may_be_lists_are_said(tmp_path):
     assert len(read(tmp_path / "a.csv", say=said.append).catalogue.ids) == 3
     (note,) = [line for line in said if "list several" in line]
     assert note.startswith("item_id: each value is one item; if values such as 'milk,bread' list several")
+    (tmp_path / "a.csv").write_text(csv_of(["dry milk,bread", "bread,two eggs", "two eggs,dry milk,tea"], "item_id"))
+    assert len(read(tmp_path / "a.csv", say=said.append).catalogue.ids) == 3
+    assert len([line for line in said if "list several" in line]) == 1, "words between commas are a sentence"
     (tmp_path / "a.csv").write_text(csv_of(['["milk", "bread"]', '["eggs", "bread"]'], "item_id"))
     assert read(tmp_path / "a.csv").catalogue.ids.tolist() == ["bread", "eggs", "milk"]
 
@@ -142,6 +146,18 @@ def test_ids_of_several_parts_that_recur_are_items():
     values = pl.Series([f"{shop} {number}" for shop in range(3) for number in range(4)])
     assert example(values, 12, rows=100, owners=20) is None
     assert example(values, 12, rows=12, owners=12) is not None
+    assert example(values, 12, rows=12, owners=2) is not None, "each stands in one row, as a history does"
+
+
+def test_a_few_items_of_several_parts_among_plain_numbers_are_items():
+    few = pl.Series(["1 2 3", "2 3 4"])
+    assert example(few, 3, rows=3, owners=3) is not None and example(few, 9, rows=9, owners=9) is None
+
+
+def test_a_column_without_a_name_is_called_by_its_number(tmp_path):
+    (tmp_path / "a.csv").write_text("1,2 3 4\n2,3 4 5\n")
+    with pytest.raises(UserError, match=r"a\.csv: column 2: '2 3 4' and the like look like histories"):
+        read(tmp_path / "a.csv", columns={"user": "1", "item": "2"})
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])

@@ -73,8 +73,8 @@ def test_the_message_names_a_field_that_works(tmp_path):
 
 def test_records_within_records_and_keys_with_dots(tmp_path):
     objects = [
-        {"who": {"id": "a"}, "visit": {"log": [{"what": {"sku": 5}}, {"what": {"sku": 6}}]}, "x.y": 1},
-        {"who": {"id": "b"}, "visit": {"log": [{"what": {"sku": 6}}]}, "x.y": 2},
+        {"who": {"id": "a"}, "visit": {"log": [{"what": {"sku": 5}}, {"what": {"sku": 6}}]}, "x.y": 1, "x": {"y": 8}},
+        {"who": {"id": "b"}, "visit": {"log": [{"what": {"sku": 6}}]}, "x.y": 2, "x": {"y": 9}},
     ]
     path = put(tmp_path, objects)
     found = read(path, columns={"user": "who.id", "item": "visit.log.what.sku", "weight": "x.y"})
@@ -108,6 +108,12 @@ def test_an_odd_object_is_found_and_hurts_no_other(tmp_path, monkeypatch, line, 
     assert why in str(caught.value)
     found = read(path, columns=columns, skip_bad_rows=True)
     assert found.users.tolist() == [1, 2, 4] and found.offsets.tolist() == [0, 2, 3, 5]
+
+
+@pytest.mark.parametrize("inner", [pl.Int64(), pl.Struct({"aid": pl.Int64(), "ts": pl.List(pl.Int64())})])
+def test_arrays_of_one_length_have_the_fields_of_lists(inner):
+    array, some = {"events": pl.Array(inner, 2)}, {"events": pl.List(inner)}
+    assert nested.paths(array) == nested.paths(some) and nested.lists(array) == nested.lists(some)
 
 
 def test_what_objects_hold_shows_their_shape():

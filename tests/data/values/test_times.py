@@ -271,6 +271,7 @@ OTHERS = {
     "lists": pl.Series([[1_600_000_000]]),
     "spans": pl.Series([datetime.timedelta(1)]),
     "large": pl.Series([2**62, 5]),
+    "one of many": pl.Series([2_017_101_807, 5, 7]),
 }
 
 

@@ -1,12 +1,14 @@
 """Laws of data.values.units: numbers of two kinds are refused with their places; a few damaged ones are noted."""
 
+import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from jaxrec.data.reading import read
 from jaxrec.data.values.dates import LATEST
 from jaxrec.data.values.times import Times
+from jaxrec.data.values.units import Units
 from jaxrec.system.errors import UserError
 
 SECOND = 1_000_000
@@ -29,6 +31,7 @@ def test_two_units_are_an_error_whatever_small_numbers_are_among_them(one, other
 
 
 @given(st.sampled_from([(20200101, "a day"), (43831, "a day as workbooks number them,")]), st.integers(1, 40))
+@example((20200101, "a day"), 17)
 def test_days_among_times_of_a_unit_are_an_error_unless_they_are_few(kind, others):
     day, what = kind
     column = [1_577_836_800] * (others + 1) + [day, 0]
@@ -39,6 +42,21 @@ def test_days_among_times_of_a_unit_are_an_error_unless_they_are_few(kind, other
     else:
         with pytest.raises(ValueError, match=rf"t is {what} in one row \({day}\) and in seconds in .* one form"):
             times.decide(False)
+
+
+one_kind = st.tuples(st.sampled_from([0, 5, 43831, 20200101, 10**9, 10**12]), st.integers(1, 30))
+
+
+@settings(max_examples=100)
+@example([(20200101, 9), (43831, 9), (10**9, 9)])
+@given(st.lists(one_kind, min_size=1, max_size=4))
+def test_a_column_in_batches_is_of_the_kinds_of_the_whole(batches):
+    whole, parts, done = Units(), Units(), 0
+    whole.add(np.concatenate([[number] * times for number, times in batches]), str)
+    for number, times in batches:
+        parts.add(np.array([number] * times), lambda at, done=done: str(done + at))
+        done += times
+    assert parts.clash("t") == whole.clash("t")
 
 
 @given(st.integers(LATEST // SECOND - 9, 9 * 10**9), st.sampled_from([10**0, 10**3, 10**6, 10**9]))

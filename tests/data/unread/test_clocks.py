@@ -86,6 +86,7 @@ def test_days_are_not_taken_for_the_time_beside_the_times_themselves(tmp_path, d
 HOURS = {
     "hour": [15, 9],
     "hr": ["15", "9"],
+    "hour_of_day": [15, 9],
     "hour, minute": [[15, 9], [30, 45]],
     "time_of_day": ["15:00", "09:00"],
     "clock": [datetime.time(15), datetime.time(9)],
@@ -127,6 +128,8 @@ def test_a_column_that_may_be_the_order_within_a_day_is_named(tmp_path):
     said = []
     read(tmp_path / "a.csv", say=said.append)
     assert any("if timeframe, which is not read, is the order within a day" in line for line in said)
+    (tmp_path / "b.csv").write_text("sessionId,itemId,timeframe,eventdate\ns,1,5,2016-05-09\ns,2,5,2016-05-10\n")
+    assert "the order within a day" not in heard(tmp_path / "b.csv"), "it is the same in all rows"
     data = read(tmp_path / "a.csv", columns={"time": "timeframe"})
     assert data.catalogue.ids[data.items - 1].tolist() == [f"i{at}" for at in reversed(range(6))]
 
@@ -143,6 +146,32 @@ def test_times_of_day_beside_a_day_whose_name_is_not_known_are_not_left_out(tmp_
     )
 
 
+def test_one_time_of_day_for_all_days_tells_no_order(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("user,item,Loan Date,Loan Time\n1,2,2024-01-05,00:00\n1,1,2024-01-06,00:00\n")
+    with pytest.raises(UserError, match="but Loan Date reads as times: take it with --time 'Loan Date', or"):
+        read(path)
+    assert "times of day" not in heard(path, columns={"time": "Loan Date"})
+
+
+def test_days_in_a_form_that_is_named_are_days_too(tmp_path):
+    path, given = tmp_path / "a.csv", {"time_format": "%d/%m/%Y"}
+    path.write_text("user,item,date,start\n1,2,05/01/2024,15:00\n1,1,05/01/2024,09:00\n")
+    assert "date holds days alone, and start, which is not read, times of day" in heard(path, **given)
+    assert "times of day" in heard(path, columns={"time": "date"}, **given)
+    path.write_text("user,item,date,time_ms\n1,2,05/01/2024,1704466800000\n1,1,05/01/2024,1704445200001\n")
+    with pytest.raises(UserError, match=r"date holds days alone, and time_ms times of day too: take --time time_ms"):
+        read(path, **given)
+
+
+def test_days_beside_other_days_are_read(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("user,item,date,timestamp\n1,2,2024-01-05,2024-01-07\n1,1,2024-01-04,2024-01-06\n")
+    for name in ("date", "timestamp"):
+        assert read(path, columns={"time": name}).items.tolist() == [1, 2]
+    assert "holds days alone" not in heard(path)
+
+
 def test_a_time_that_is_the_same_in_all_rows_is_said_beside_one_that_differs(tmp_path):
     path, at = tmp_path / "a.csv", "2024-03-01 02:00:00"
     rows = "".join(f"1,{item},{at},2024-01-0{9 - item} 10:00:00\n" for item in range(1, 4))
@@ -150,6 +179,8 @@ def test_a_time_that_is_the_same_in_all_rows_is_said_beside_one_that_differs(tmp
     told = f"created_at is '{at}' in all of the first 3 rows, and order_date differs: --time order_date takes it"
     assert told in heard(path)
     assert told not in heard(path, columns={"time": "created_at"})
+    path.write_text(f"user,item,created_at,order_date\n{''.join(f'1,{item},{at},{at}{chr(10)}' for item in range(3))}")
+    assert "takes it instead" not in heard(path), "the other is the same in all rows too"
 
 
 @pytest.mark.parametrize("name", ["date", "Loan Date"])

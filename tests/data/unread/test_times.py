@@ -144,6 +144,14 @@ def test_items_that_are_dates_are_refused_and_numbers_that_may_be_times_said(tmp
     assert any("its numbers, read as items, may be times" in line for line in said)
 
 
+def test_items_may_be_dates_where_there_is_no_other_column_and_numbers_where_they_are_called_so(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("user,item\n1,2014-04-01\n1,2014-04-02\n")
+    assert read(path).catalogue.ids.tolist() == ["2014-04-01", "2014-04-02"]
+    path.write_text(f"user,item,stars\n1,{START},5\n1,{START + 60},4\n")
+    assert "may be times" not in heard(path)
+
+
 def test_of_several_columns_of_times_all_are_named_the_likeliest_first(tmp_path):
     rows = [f"u{at},i{at % 3},{START + at},{START},{START + 7 * at}" for at in range(6)]
     (tmp_path / "a.csv").write_text("\n".join(["who,item,rating_id,batch_ts,clicked_at", *rows]) + "\n")
@@ -216,6 +224,8 @@ def test_text_in_a_column_that_is_called_as_times_are_is_said(tmp_path):
         "add_on": ["addon-37", "addon-38"],
         "sold_on": ["site18.com", "site19.com"],
         "place": ["a 1 b 2", "c3 4"],
+        "last date": ["1994", "2001"],
+        "sale date": ["5th moon of 2024"] * 2,
     }
     for name, values in others.items():
         pl.DataFrame({"user": [1, 1], "item": [1, 2], name: values}).write_csv(path)

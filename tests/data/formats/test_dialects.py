@@ -257,6 +257,9 @@ def test_a_title_above_the_header_is_named_with_its_cure(tmp_path, title):
     path = put(tmp_path, f"{title}\nuser,item,title,date\nb,1,Cap,2024-01-05\nb,2,Hat,2024-01-06\n")
     with pytest.raises(UserError, match=r"the names of columns are in line 2: remove .* as `sed 1,1d` does"):
         read(path)
+    path.write_text("sep=,\n" + path.read_text())
+    with pytest.raises(UserError, match=r"line 2: .*the names of columns are in line 3: remove .* as `sed 1,2d` does"):
+        read(path)
 
 
 def test_r_s_names_of_rows_are_said(tmp_path):

@@ -201,10 +201,26 @@ def test_rows_of_one_user_that_are_no_beginnings_follow_each_other(tmp_path):
     assert any(line.endswith("user: 2 have several rows, whose lists are joined in their order") for line in said)
 
 
+def test_rows_that_are_equal_are_events_that_come_again_and_begin_none(tmp_path):
+    frame = pl.DataFrame({"user": [1, 1, 1], "item": [[5], [5], [5, 6]]})
+    found = read(as_parquet(tmp_path, frame))
+    assert found.catalogue.ids[found.items - 1].tolist() == [5, 5, 5, 6]
+
+
+def test_sessions_of_two_users_that_are_called_the_same_are_two(tmp_path):
+    frame = pl.DataFrame({"user": [1, 2], "session": [7, 7], "item": [[5], [5, 6]]})
+    assert len(read(as_parquet(tmp_path, frame)).items) == 3
+
+
 def test_other_users_with_the_beginning_of_a_history_are_users(tmp_path):
     lines = ["session_id:token\titem_id_list:token_seq\titem_id:token", "1\t5\t6", "2\t5 6\t7", "3\t9 8 7\t6"]
     (tmp_path / "a.inter").write_text("".join(f"{line}\n" for line in lines))
     assert len(read(tmp_path / "a.inter").users) == 3
+    by_chance = [
+        line for at in range(12) for line in (f"a{at}\t{at} 3\t6", f"b{at}\t{at} 3 6\t7", f"c{at}\t9 8 {at}\t6")
+    ]
+    (tmp_path / "a.inter").write_text("".join(f"{line}\n" for line in [lines[0], *by_chance]))
+    assert len(read(tmp_path / "a.inter").users) == 36, "where a third of the rows begin another, they do by chance"
 
 
 BAD = [

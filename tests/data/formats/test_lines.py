@@ -85,7 +85,7 @@ ADVISED = {
     ),
     "a time second, one column left": (["u1 1412345678 i32", "u1 1412345699 i33"], "--item 3 --time 2"),
     "numbers that are no weights": (["1 50 3000 17 881250949", "1 60 4000 12 881250950"], "--item 2 --time 5"),
-    "a rating behind another number": (["1 50 27 4 881250949", "1 60 19 5 881250950"], "--item 2 --weight 4 --time 5"),
+    "a rating behind another number": (["1 50 27 0 881250949", "1 60 19 10 881250950"], "--item 2 --weight 4 --time 5"),
     "large ids before the time": (["1 1412345678 881250949", "1 1412345699 881250950"], "--item 2 --time 3"),
 }
 

@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 from jaxrec.data.files import text
 from jaxrec.data.files.text import File
 from jaxrec.data.formats import columnar, json_lines, quotes
-from jaxrec.data.formats.tables import LONG, delimited, fields, first_line
+from jaxrec.data.formats.tables import LONG, delimited, fields, first_line, is_padded
 from jaxrec.system.errors import UserError
 
 SEPARATORS = (",", ";", "\t", "|", "~")
@@ -165,6 +165,13 @@ def test_the_first_line_and_its_fields(tmp_path):
     assert fields('"a::b"', LONG) == ['"a', 'b"']
 
 
+@given(st.integers(2, 4), st.integers(1, 5), st.booleans(), st.integers(0, 2))
+def test_fields_are_padded_if_the_names_are_or_all_but_the_first_of_three_or_more(width, rows, names, above):
+    lines = ["sep=,"] * above + [(", " if names else ",").join("abcd"[:width]), *[", ".join("1234"[:width])] * rows]
+    with tempfile.TemporaryDirectory() as folder:
+        assert is_padded(write(folder, "\n".join(lines)), ",", "utf-8", above) == (names or width > 2)
+
+
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False), cells
 )
@@ -264,7 +271,9 @@ def test_damaged_parquet_is_said(tmp_path):
         list(columnar.read(write(tmp_path, data[:8] + bytes(5000) + data[5008:], "a.parquet"), {"item": "a"}))
 
 
-@given(st.lists(st.sampled_from(["1", "1.0", "2.5", "-0.0", "1e3", "true", '"1.0"', "null"]), min_size=1, max_size=6))
+@given(
+    st.lists(st.sampled_from(["1", "1.0", "2.5", "-0.0", "-0", "1e3", "true", '"1.0"', "null"]), min_size=1, max_size=6)
+)
 def test_numbers_in_json_read_the_same_line_by_line(values):
     lines = [f'{{"u": {value}, "i": 1}}' for value in values]
     with tempfile.TemporaryDirectory() as folder:

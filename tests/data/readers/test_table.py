@@ -78,3 +78,26 @@ def test_names_that_programs_give_make_no_other_table(tmp_path, own, other):
     for name, column in {"a.csv": own, "b.csv": other}.items():
         (tmp_path / name).write_text(f"{column},user_id,item_id\n0,1,5\n1,1,6\n")
     assert len(read(tmp_path).items) == 4
+
+
+def test_a_shard_that_knows_more_of_events_than_the_first_is_refused_and_the_cure_reads_it(tmp_path):
+    (tmp_path / "a.csv").write_text("user,item,time\n1,5,1300000000\n1,6,1300000001\n")
+    (tmp_path / "b.csv").write_text("user,item,time,session\n2,5,1300000002,9\n")
+    with pytest.raises(UserError, match=r"b\.csv: has columns for .*session.*, the files before it .* --session none"):
+        read(tmp_path)
+    assert len(read(tmp_path, columns={"session": "none"}).items) == 3
+
+
+def test_the_file_that_is_a_log_is_named_where_the_first_is_none(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    (tmp_path / "b.csv").write_text("p,q\n1,2\n")
+    (tmp_path / "c.csv").write_text(RATINGS)
+    with pytest.raises(UserError, match=r"a\.csv: its columns \(x, y\) are no log's, as those of .*c\.csv are"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "relative"), [("relative_time", True), ("Relative Timestamp", True), ("time", False)])
+def test_times_of_a_column_that_is_called_relative_count_from_an_unknown_moment(tmp_path, name, relative):
+    (tmp_path / "a.csv").write_text(f"user,item,{name}\n1,5,1300000001\n1,6,1300000000\n")
+    data = read(tmp_path / "a.csv", columns={"time": name})
+    assert data.relative == relative and data.items.tolist() == [2, 1]

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import polars as pl
 import pytest
+from hypothesis import given, strategies as st
 from recommenders import config as config_of
 from some import some
 from trainings import Killed, assert_same, killed_at, outcome, run
@@ -27,7 +28,7 @@ from jaxrec.models.features import folded
 from jaxrec.system.errors import UserError
 from jaxrec.training import assembly, growing, setup as setups
 from jaxrec.training.steps.step import State
-from jaxrec.training.workdirs import checkpoint, workdir
+from jaxrec.training.workdirs import checkpoint, fetching, workdir
 
 BEFORE, AFTER = "abcdef", "AbXcdeZ"  # the items of both logs; ids of the second sort differently
 CASES = {
@@ -232,6 +233,24 @@ def test_another_model_or_catalogue_is_refused_in_words(tmp_path):
         assembly.first_state(others)
     with pytest.raises(UserError, match="is not a workdir"):
         growing.settled({"init_from": str(tmp_path / "nothing")})
+
+
+names = st.lists(st.integers(0, 12), unique=True, max_size=9)
+
+
+@given(names, names, st.booleans())
+def test_what_is_matched_is_the_same_id_whether_it_is_a_number_or_text(old, new, text):
+    found = growing.match(old, np.array(list(map(str, new)), object) if text else new)
+    assert [old[row] for row in found.old] == [new[row] for row in found.new] == [id for id in new if id in old]
+    assert [new[row] for row in found.added] == [id for id in new if id not in old]
+
+
+def test_what_is_carried_over_and_what_is_new_or_gone_is_counted(monkeypatch):
+    monkeypatch.setattr(fetching, "here", lambda path, whole: path)
+    monkeypatch.setattr(workdir, "read", lambda path: None)
+    monkeypatch.setattr(workdir, "catalogue", lambda path, stored: log_of(BEFORE).catalogue)
+    said = growing.describe(replace(config_of("sasrec"), init_from="runs/a"), log_of(AFTER).catalogue)
+    assert said == "begins with runs/a: 4 items are carried over, 3 are new, 2 are gone"
 
 
 def test_auto_is_what_the_earlier_training_has_where_params_depend_on_it(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Whether a training fits is known before it begins, and the suggested changes make it fit."""
 
 import dataclasses
+import itertools
 import re
 from functools import partial
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ LOG = sources.load("synthetic:users=300,items=200")
 ABOUT = pl.DataFrame({"genre": [["A", "B|A", "C"][item % 3] for item in range(len(LOG.catalogue.ids))]})
 FLAG = re.compile(r"--config\.([\w.]+)=([\w.]+)")
 SOFTMAX = {"name": "softmax"}
+SAMPLED = {"loss.name": "bce", "loss.negatives": 1}
 
 
 def assembled(devices=1, **changes):
@@ -111,6 +113,38 @@ def test_what_leaves_items_out_comes_from_the_host_without_that():
     needs = preflight.Needs(state=0, data=10**9, work=10**6)
     (cure,) = [each for each in preflight._cures(assembled(**changes), needs, 0) if "feed=host" in each]
     assert assembled(**changes | dict(FLAG.findall(cure))).config.feed == "host"
+
+
+@pytest.mark.parametrize("changes", [{"model.heads": 2, "model.dim": 24}, SAMPLED | {"optim.sparse": True}])
+def test_each_cure_asks_for_less_and_the_smallest_change_comes_first(changes):
+    setup = assembled(**changes)
+    dim, heads, rows = setup.config.model.dim, changes.get("model.heads", 1), setup.microbatch_rows
+    for work, left in itertools.product([10**6, 10**9], [0, 10**3, 10**5, 10**6 - 1]):
+        cures = preflight._cures(setup, preflight.Needs(10**5, 1, work), left)
+        asked = [dict(FLAG.findall(cure)) for cure in cures]
+        keys = [key for each in asked for key in each]
+        assert keys == sorted(keys, key=["microbatch_rows", "model.dim", "model.heads"].index)
+        for key, value in (pair for each in asked for pair in each.items()):
+            most, step = {"microbatch_rows": (rows // 2, 1), "model.dim": (dim - 1, 1), "model.heads": (1, 1)}[key]
+            step = heads if key == "model.dim" and "model.heads" not in keys else step
+            assert 1 <= int(value) <= most and int(value) % step == 0
+
+
+def test_gradients_of_the_batch_s_items_alone_are_proposed_where_they_are_not_used_yet():
+    sparse = lambda **changes: any(
+        "optim.sparse" in cure for cure in preflight._cures(assembled(**changes), preflight.Needs(1, 1, 10**9), 10**6)
+    )
+    assert sparse(**SAMPLED) and not sparse(**SAMPLED, **{"optim.sparse": True})
+    assert not sparse(**SAMPLED, **{"optim.name": "adamw"}) and not sparse()
+
+
+def test_a_state_without_gradients_of_all_params_needs_no_room_for_them(monkeypatch):
+    asked = []
+    monkeypatch.setattr(preflight, "_compare", lambda setup, needs, more: asked.append((needs, more)))
+    for changes in (SAMPLED, SAMPLED | {"optim.sparse": True}):
+        preflight.check_state(assembled(**changes))
+    (dense, all_of_it), (sparse, part) = asked
+    assert dense.work > 0 == sparse.work and (all_of_it, part) == (dense.state + dense.work, sparse.state)
 
 
 def test_what_has_no_room_for_its_params_is_refused_before_they_are_made(monkeypatch, tmp_path):

@@ -148,10 +148,10 @@ def _flags(columns: list[tuple[str, ...]], names: Iterable) -> str:
     """Returns the flags for the columns: user, item, and times and ratings, recognised by their values.
 
     The second column is the item unless it holds dates or is the only column of times. Then another column is; COLUMN
-    stands for it if there are several candidates.
+    stands for it if there are several candidates. If there is no other column, it is the second after all.
     """
     names, rest = list(names), list(range(1, len(columns)))
-    times = [at for at in rest if _all(_is_moment, columns[at])]
+    times = [at for at in rest if _all(_is_moment, columns[at])] if len(rest) > 1 else []
     if times[:1] == [1] and len(times) > 1 and _all(is_number, columns[1]):
         times = times[1:]  # large ids, with the times in a later column
     rest = [at for at in rest if at not in times[:1]]

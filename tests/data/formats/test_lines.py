@@ -97,6 +97,16 @@ def test_the_command_takes_times_for_no_items_and_ids_for_no_weights(tmp_path, l
     assert f"`--format table --user 1 {flags}`" in str(caught.value)
 
 
+@pytest.mark.parametrize("separator", [" ", "\t"])
+@pytest.mark.parametrize("item", ["12345678{}", "2014-01-0{}", "{}", "B{}"])
+def test_the_only_column_beside_the_user_is_the_item_though_its_ids_may_be_times(tmp_path, item, separator):
+    lines = [f"{user} {item.format(at)}" for at, user in enumerate((7, 8, 7, 9), 1)]
+    path = put(tmp_path, ["who what", *lines], separator)
+    with pytest.raises(UserError, match=r"like a header.*: prepare it with `--format table --user who --item"):
+        read(path)
+    assert len(read(path, "table", {"user": "who", "item": "what", "time": "none"}, ids="text").catalogue.ids) == 4
+
+
 @pytest.mark.parametrize("cell", ["", "Home (private)"])
 def test_lines_of_as_many_tabs_are_a_table_whatever_a_cell_holds(tmp_path, cell):
     rows = ["7\tb1\tcafe\tTue Apr 03 18:00:09 +0000 2012", f"7\tb2\t{cell}\tTue Apr 03 18:00:25 +0000 2012"]

@@ -39,6 +39,13 @@ def test_notes_on_ids_are_said_of_users_and_items(tmp_path):
         assert any("invisible characters, are parts of them" in line for line in said)
 
 
+def test_words_for_missing_values_are_ids_of_lines_only_where_that_is_said(tmp_path):
+    (tmp_path / "sequences.txt").write_text("1 NA x\nnull x y\n")
+    with pytest.raises(UserError, match="line 1: "):
+        read(tmp_path / "sequences.txt")
+    assert read(tmp_path / "sequences.txt", keep_na_ids=True).catalogue.ids.tolist() == ["NA", "x", "y"]
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_command_for_lines_of_a_table_says_that_a_file_must_be_unpacked(tmp_path, packed):
     rows, name = b"1  50  3  881250949\n2  60  4  881250950\n", "log.txt.gz" if packed else "log.txt"

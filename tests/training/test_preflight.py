@@ -119,7 +119,7 @@ def test_what_leaves_items_out_comes_from_the_host_without_that():
 def test_each_cure_asks_for_less_and_the_smallest_change_comes_first(changes):
     setup = assembled(**changes)
     dim, heads, rows = setup.config.model.dim, changes.get("model.heads", 1), setup.microbatch_rows
-    for work, left in itertools.product([10**6, 10**9], [0, 10**3, 10**5, 10**6 - 1]):
+    for work, left in itertools.product([10**6, 10**9], [0, 10**3, 10**5, 825_000, 10**6 - 1]):
         cures = preflight._cures(setup, preflight.Needs(10**5, 1, work), left)
         asked = [dict(FLAG.findall(cure)) for cure in cures]
         keys = [key for each in asked for key in each]

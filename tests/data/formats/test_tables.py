@@ -271,7 +271,7 @@ def test_damaged_parquet_is_said(tmp_path):
         list(columnar.read(write(tmp_path, data[:8] + bytes(5000) + data[5008:], "a.parquet"), {"item": "a"}))
 
 
-@example(["-0"])
+@example(["-0", "1"])
 @given(
     st.lists(st.sampled_from(["1", "1.0", "2.5", "-0.0", "-0", "1e3", "true", '"1.0"', "null"]), min_size=1, max_size=6)
 )

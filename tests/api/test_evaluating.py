@@ -42,7 +42,7 @@ def test_scores_are_judged_on_data_or_a_training():
 
 
 def test_a_recommender_without_a_workdir_has_none_to_evaluate():
-    with pytest.raises(UserError, match="this Recommender is of no workdir: load one"):
+    with pytest.raises(UserError, match="this Recommender has no workdir: load one"):
         evaluating._of(SimpleNamespace(path=None))
 
 

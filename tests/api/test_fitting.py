@@ -20,7 +20,7 @@ def test_a_training_that_a_signal_stops_ends_as_programs_do_and_says_how_to_go_o
     with pytest.raises(ends) as ended, fitting.ending(Path("runs/a")):
         raise Stopped(signum)
     said = str(ended.value) if ends is KeyboardInterrupt else capsys.readouterr().out
-    assert f"stopped by signal {signum:d}; what is trained is kept: with workdir='runs/a' it goes on" in said
+    assert f"stopped by signal {signum:d}; a checkpoint is saved: workdir='runs/a' resumes from it" in said
     assert ends is KeyboardInterrupt or ended.value.code == 128 + signum
 
 

@@ -1,4 +1,4 @@
-"""What all tests share: an environment that has to stand before jax is imported, hypothesis, and the real data."""
+"""What all tests share: the environment to set before jax is imported, hypothesis profiles, and the real data."""
 
 import base64
 import contextlib
@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-os.environ["NPROC"] = "16"  # XLA's threads: with fewer than devices, the simulated devices wait for each other for ever
-if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers have what their parent set
-    _PROGRAMS = tempfile.TemporaryDirectory(prefix="jaxrec-tests-")  # compiled once for all processes
+os.environ["NPROC"] = "16"  # with fewer XLA threads than simulated devices, the devices wait for each other for ever
+if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit this from their parent
+    _PROGRAMS = tempfile.TemporaryDirectory(prefix="jaxrec-tests-")  # all processes share what is compiled
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -29,13 +29,13 @@ os.environ["MPLBACKEND"] = "Agg"
 
 
 def pytest_configure(config):
-    """Before jax is imported: 8 simulated devices, and programs compiled in haste, since tests run small ones once.
+    """Asks for 8 simulated devices and quick compilation before jax is imported, as tests run small programs once.
 
-    The slow run has programs as a training has them in another respect: some of its laws hold bit for bit of these.
+    The slow run leaves fusion and code generation as in a training, as some of its laws hold bit for bit for these.
     """
     flags = {"--xla_force_host_platform_device_count": 8, "--xla_backend_optimization_level": 0}
     if importlib.metadata.version("jaxlib").startswith("0.10.") and config.option.markexpr == "not slow":
-        # a third of the time, and a program in one piece; later versions may not know them
+        # these take a third of the time, and compile a program in one piece; later versions may not know them
         flags |= {"--xla_cpu_use_fusion_emitters": "false", "--xla_cpu_parallel_codegen_split_count": 1}
     given = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = " ".join([given, *(f"{k}={v}" for k, v in flags.items() if k not in given)]).strip()
@@ -43,11 +43,11 @@ def pytest_configure(config):
 
 
 def pytest_xdist_auto_num_workers():
-    """One process more than cores: some wait for others that they have started, or for a disk."""
+    """Returns one more than the number of cores, as some tests wait for processes that they start, or for the disk."""
     return (os.cpu_count() or 1) + 1
 
 
-gc.set_threshold(50_000, 20, 50)  # tracing makes many objects that stay: seldom looking through them saves a tenth
+gc.set_threshold(50_000, 20, 50)  # tracing makes many objects that stay: collecting seldom saves a tenth of the time
 
 settings.register_profile("quick", deadline=None, derandomize=True, database=None, max_examples=10)
 settings.register_profile("thorough", settings.get_profile("quick"), max_examples=30)
@@ -55,7 +55,7 @@ settings.register_profile("thorough", settings.get_profile("quick"), max_example
 
 @pytest.fixture(scope="session")
 def real_data():
-    """`real_data("ml-1m")` is the folder of that real data set; where it is not on this machine the test is skipped."""
+    """`real_data("ml-1m")` is the folder of that real data set; if it is not on this machine, the test is skipped."""
 
     def data_folder(name: str) -> Path:
         roots = [Path(__file__).parents[2] / "shared" / "data"]
@@ -72,7 +72,7 @@ def real_data():
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """An empty object store in memory, and a cache of its own."""
+    """An empty object store in memory, with a cache of its own."""
     import fsspec
 
     monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / "cache"))
@@ -84,7 +84,7 @@ def store(tmp_path, monkeypatch):
 
 @contextlib.contextmanager
 def served(command, environment, url, monkeypatch, path):
-    """Runs a service on this machine while a test runs, with what its clients read of the environment."""
+    """Runs a local service during a test, with the environment variables that its clients read."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("JAXREC_CACHE", str(path / "cache"))
@@ -112,9 +112,9 @@ def free_port():
 
 @pytest.fixture
 def s3(tmp_path, monkeypatch):
-    """The address of a bucket of a service on this machine that speaks S3."""
+    """The address of a bucket in a local service that speaks the S3 protocol."""
     s3fs = pytest.importorskip("s3fs", reason="no s3fs: pip install 'jaxrec[stores]'")
-    s3fs.S3FileSystem.clear_instance_cache()  # which know the service of another test
+    s3fs.S3FileSystem.clear_instance_cache()  # cached ones know the service of another test
     pytest.importorskip("moto.server", reason="no moto: pip install 'moto[server,s3]'")
     url = f"http://127.0.0.1:{(port := free_port())}"
     environment = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
@@ -127,15 +127,15 @@ def s3(tmp_path, monkeypatch):
 
 @pytest.fixture
 def gs(tmp_path, monkeypatch):
-    """The address of a bucket of a service on this machine that speaks as Google's."""
-    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # which asks a bucket what it is by gRPC
+    """The address of a bucket in a local emulator of Google Cloud Storage."""
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # else it asks over gRPC what kind a bucket is
     gcsfs = pytest.importorskip("gcsfs", reason="no gcsfs: pip install 'jaxrec[stores]'")
     import fsspec
 
     gcsfs.GCSFileSystem.clear_instance_cache()
     pytest.importorskip("gcp_storage_emulator", reason="no gcp-storage-emulator: pip install gcp-storage-emulator")
     url, anonymous = f"http://127.0.0.1:{(port := free_port())}", {"token": "anon"}
-    monkeypatch.setitem(fsspec.config.conf, "gs", anonymous)  # here; and by the environment in other processes
+    monkeypatch.setitem(fsspec.config.conf, "gs", anonymous)  # in this process; FSSPEC_GS does so in others
     environment = {"STORAGE_EMULATOR_HOST": url, "FSSPEC_GS": json.dumps(anonymous)}
     program = Path(__file__).with_name("gs_server.py")
     command = [sys.executable, program, "start", "--host", "127.0.0.1", "--port", str(port)]
@@ -145,7 +145,7 @@ def gs(tmp_path, monkeypatch):
 
 @pytest.fixture
 def az(tmp_path, monkeypatch):
-    """The address of a container of a service on this machine that speaks as Azure's."""
+    """The address of a container in a local emulator of Azure Blob Storage."""
     adlfs = pytest.importorskip("adlfs", reason="no adlfs: pip install adlfs")
     if not (program := shutil.which("azurite-blob")):
         pytest.skip("no azurite-blob on the path: npm install azurite")
@@ -160,7 +160,7 @@ def az(tmp_path, monkeypatch):
         yield "az://bucket"
 
 
-TRIED = "odd input"  # of a test's properties: (kind, outcome), for the table below
+TRIED = "odd input"  # the test property that holds a (kind, outcome), for the table below
 
 
 @pytest.fixture

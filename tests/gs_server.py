@@ -1,5 +1,6 @@
-"""Runs the emulator of Google's object store, which by itself takes the last byte of an object for a line end if it is
-a carriage return: gcsfs ends the parts of an upload with a mere line feed.
+"""Runs an emulator of Google Cloud Storage that keeps a carriage return at the end of an object.
+
+The emulator by itself takes it for part of a line end, as gcsfs ends the parts of an upload with a mere line feed.
 """
 
 from email.parser import BytesParser
@@ -8,7 +9,7 @@ from gcp_storage_emulator import __main__, server
 
 
 class Exact(BytesParser):
-    """Leaves the content of an upload as it is: all between the blank line of its part and the last line feed."""
+    """Keeps the content of an upload unchanged: everything from the blank line of its part to the last line feed."""
 
     def parsebytes(self, text, headersonly=False):
         message = super().parsebytes(text, headersonly)

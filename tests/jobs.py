@@ -1,4 +1,4 @@
-"""Processes of a job, played by threads: what they tell each other goes through a barrier instead of a network."""
+"""The processes of a job, simulated by threads that communicate through a barrier instead of a network."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from jaxrec.kernels import processes
 
 
 class Job:
-    """So many processes; `run(work)` is [work(), ...] of each of them."""
+    """A job of `number` processes; `run(work)` calls `work` in each of them and returns the list of results."""
 
     def __init__(self, number, monkeypatch):
         self.number, self._here = number, threading.local()

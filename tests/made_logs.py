@@ -1,4 +1,4 @@
-"""Logs in memory that the tests of the front door share."""
+"""Logs in memory that the tests of the Python API share."""
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,7 @@ def made_log(seed=0):
 
 
 def made_rows(seed=0, users=40, rows=700):
-    """A table of interactions whose columns are called as no reader knows them, but for the rating."""
+    """A table of interactions with column names that no reader recognises, except for the rating's."""
     random = np.random.default_rng(seed)
     return pl.DataFrame(
         {

@@ -1,11 +1,11 @@
-"""Stores in memory whose line can be cut, and what was in them after every change."""
+"""Stores in memory whose connection can be cut, and their contents after every change."""
 
 
 class Cut:
-    """A store in memory, of which each change is counted, and after some number of them none succeeds.
+    """A store in memory that counts its changes, and fails all of them after a given number.
 
     Attributes:
-        left: how many more changes succeed; None for all.
+        left: how many more changes succeed; None if all do.
         states: {name: content} of the store after each change, if it is a list.
     """
 
@@ -31,7 +31,7 @@ class Cut:
 
 
 def filled(store, state):
-    """Makes a store in memory what it was: {name: content}."""
+    """Restores an earlier content of a store in memory: {name: content}."""
     store.store.clear()
     for name, content in state.items():
         store.pipe_file(name, content)

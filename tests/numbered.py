@@ -1,15 +1,15 @@
-"""Files of a kind, by numbers: some of each in the default run, the others in the slow one."""
+"""Numbered test files of each kind: some of them for the default run, the others for the slow one."""
 
 import pytest
 
-FILES = 10  # of a kind
-VARIANTS, QUICK = 5, 2  # that take turns in most kinds, and how many of them the default run has
+FILES = 10  # per kind
+VARIANTS, QUICK = 5, 2  # most kinds cycle through the variants; the default run has QUICK of them
 
 
 def numbered(kinds, files=lambda name: FILES):
-    """Parameters (name, number) of all files of these kinds.
+    """Parameters (name, number) for all files of these kinds.
 
-    Which ones are quick goes round from kind to kind, so that the default run has all variants, each of many kinds.
+    Which variants are quick rotates from kind to kind, so that the default run has every variant in many kinds.
     """
     found = []
     for place, name in enumerate(kinds):

@@ -23,7 +23,7 @@ def same(one, other):
 
 
 def loaded(path):
-    """What is in a folder, verified."""
+    """Loads the data in a prepared folder and verifies it."""
     data = prepared.load(path)
     prepared.verify(data)
     return data

@@ -1,4 +1,4 @@
-"""What README and docs print for people to run: commands, and blocks of Python, in their order."""
+"""What README and docs print for people to run: commands and blocks of Python, in order."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PROGRAMS = r"(python|pip|jaxrec|curl|bash) |JAXREC_\w+=\S+ "  # what inline code that is a command begins with
+PROGRAMS = r"(python|pip|jaxrec|curl|bash) |JAXREC_\w+=\S+ "  # inline code that begins like this is a command
 
 
 class Printed(NamedTuple):
@@ -22,7 +22,7 @@ class Printed(NamedTuple):
 
 
 def on(page: Path) -> list[Printed]:
-    """All that a page prints. Raises ValueError for a fenced block of a language that nobody runs."""
+    """Returns all that a page prints to run. Raises ValueError for a fenced block in a language that no test runs."""
     found, text = [], page.read_text()
     fenced = list(re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
     for block in fenced:
@@ -30,7 +30,7 @@ def on(page: Path) -> list[Printed]:
         if block[1] == "python":
             found.append(Printed(page.name, line, "python", block[2]))
         elif block[1] == "":
-            joined = re.sub(r"[ \t]*\\?\n[ \t]+", " ", block[2])  # of a command that goes on
+            joined = re.sub(r"[ \t]*\\?\n[ \t]+", " ", block[2])  # continued lines
             found += [Printed(page.name, line, "command", each) for each in joined.splitlines() if each.strip()]
         else:
             raise ValueError(f"{page.name}:{line}: blocks of {block[1]!r} are not tested: say in {__name__} how to")

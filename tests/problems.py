@@ -1,4 +1,4 @@
-"""Problems for losses to solve: slots, weights, negatives, a table; and the forms that must solve them alike."""
+"""Inputs for losses (slots, weights, negatives, a table), and the implementations that must agree on them."""
 
 from functools import cache
 
@@ -34,9 +34,9 @@ FLAT = {"hinge, from outside"}  #: losses that are constant where the target is 
 
 
 def problem(seed, slots, items=V, with_bias=True, scale=1.0, shape=None, shared_by="slot"):
-    """(hidden, targets, weights, Negatives, table, bias): about a third of the slots weigh nothing and ask for 0.
+    """(hidden, targets, weights, Negatives, table, bias); about a third of the slots have weight 0 and target 0.
 
-    Negatives of the given shape, [slots, K] if None, and of what shares them.
+    The negatives have the given shape, [slots, K] if None; `shared_by` says what shares them.
     """
     random = np.random.default_rng(seed)
     weight = np.where(random.random(slots) < 0.3, 0.0, random.uniform(0.2, 2, slots)).astype(np.float32)
@@ -48,7 +48,7 @@ def problem(seed, slots, items=V, with_bias=True, scale=1.0, shape=None, shared_
 
 
 def confident(seed, slots, nll=0.01, items=V):
-    """As `problem`, of a mean loss of about `nll`: the vectors are bfloat16, and the table is float32."""
+    """Like `problem`, but with a mean loss of about `nll`; the vectors are bfloat16, and the table is float32."""
     random = np.random.default_rng(seed)
     table = random.normal(size=(items, 16))
     table = (table / np.linalg.norm(table, axis=1, keepdims=True)).astype(np.float32)
@@ -60,13 +60,13 @@ def confident(seed, slots, nll=0.01, items=V):
 
 
 def error(got, wanted):
-    """The largest of the gradients' relative errors, each by its norm."""
+    """The largest relative error of the gradients, each measured by norms."""
     norm = lambda x: float(jnp.linalg.norm(x.astype(jnp.float32)))
     return max(norm(one.astype(jnp.float32) - other) / norm(other) for one, other in zip(got, wanted, strict=True))
 
 
 def with_gradients(summed):
-    """jit of (value, gradients in hidden, table and bias), of (hidden, target, weight, negatives, table, bias)."""
+    """Jits (hidden, target, weight, negatives, table, bias) -> (value, gradients by hidden, table and bias)."""
 
     def of(hidden, target, weight, negatives, table, bias):
         given = (hidden, table) if bias is None else (hidden, table, bias)

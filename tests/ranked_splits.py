@@ -9,7 +9,7 @@ ITEMS = 40
 
 
 def split_of(histories, items=None):
-    """A split whose item numbers are the histories' own: one more user, not trained on nor asked, has all."""
+    """A split with the histories' own item numbers: an extra user, neither trained on nor evaluated, has all items."""
     split = last_item(from_sequences([list(range(1, (items or max(map(max, histories))) + 1)), *histories]))
     split.stop[0] = split.start[0]
     return split._replace(

@@ -1,4 +1,4 @@
-"""Recommenders of every model with random params, for tests of what is done with them."""
+"""Recommenders of every model with random params."""
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ GENRES = ["Comedy", "Drama", "Comedy|War", "", "War"]
 
 
 def config(name, length=20, width=8, context="", topic="", user_features="", start_prob=0.0, baskets=False, **keys):
-    """A Config of this model. keys: of the model."""
+    """A Config for this model. keys: the model's own."""
     values = {
         "dataset": "histories",
         "seed": 0,
@@ -43,7 +43,7 @@ def config(name, length=20, width=8, context="", topic="", user_features="", sta
 
 
 def params(model, seed=1):
-    """Random ones, gains about 1 and the rest about 0."""
+    """Random params of a model: gains around 1, the rest around 0."""
     random = np.random.default_rng(seed)
 
     def noisy(path, x):
@@ -54,7 +54,7 @@ def params(model, seed=1):
 
 
 def recommender(name, items=60, length=20, width=8, approximate=False, context="", types=(), columns=(), **keys):
-    """Of the items "i0", "i1", ..., whose genres and years repeat."""
+    """A Recommender of the items "i0", "i1", ..., whose genres and years repeat."""
     made = config(name, length, width, context, user_features=",".join(each.name for each in columns), **keys)
     about = {"genres": [GENRES[v % 5] for v in range(items)], "year": [1990 + v % 3 for v in range(items)]}
     ids = np.array([f"i{v}" for v in range(items)], np.dtypes.StringDType())

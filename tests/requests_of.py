@@ -4,7 +4,7 @@ import json
 
 
 def post(ask, path, body, **settings):
-    """(status, answer) of one request."""
+    """The (status, answer) of one POST request."""
 
     async def work(client, _service):
         answer = await client.post(path, content=body if isinstance(body, bytes) else json.dumps(body))

@@ -1,4 +1,4 @@
-"""What stands in, while docs are tested, for the logs, the scores and the trainings that they name."""
+"""Stand-ins for the logs, scores and trainings that the docs name, for testing the docs."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ SYNTHETIC = "synthetic:users=60,items=200,seed=1"
 
 
 def about(items):
-    """Columns that the pages filter by."""
+    """The columns of items that the pages filter by."""
     return pl.DataFrame(
         {
             "title": [f"The matrix, part {v}" for v in range(items)],
@@ -40,7 +40,7 @@ def about(items):
 
 
 def people(users):
-    """What is known of so many users."""
+    """The columns of this many users."""
     columns = {"gender": "FM", "age": [25, 35, 45], "occupation": range(4)}
     return pl.DataFrame({name: [of[user % len(of)] for user in range(users)] for name, of in columns.items()})
 
@@ -62,7 +62,7 @@ def write_log(path):
 
 
 def write_events(path):
-    """What users of a shop did: views, and now and then a purchase."""
+    """Writes what users of a shop did: views, and now and then a purchase."""
     random = np.random.default_rng(2)
     rows = {
         "user_id": np.repeat(np.arange(40), 12),
@@ -74,7 +74,7 @@ def write_events(path):
 
 
 def write_orders(path):
-    """Receipts of a shop: the items of one have one time."""
+    """Writes receipts of a shop: all items of a receipt have the same time."""
     random = np.random.default_rng(3)
     rows = {
         "user_id": np.repeat(np.arange(40), 12),
@@ -85,7 +85,7 @@ def write_orders(path):
 
 
 def write_nested(path):
-    """Sessions as OTTO's: a line each, with their events."""
+    """Writes sessions in OTTO's format: one line per session, with its events."""
     sessions = [
         {"session": s, "events": [{"aid": s + v, "ts": 10**12 + v, "type": "clicks"} for v in range(5)]}
         for s in range(9)
@@ -99,7 +99,7 @@ def write_table(path):
 
 
 def write_scores(path):
-    """A model of the users and products of `write_log`, as another library might leave it: vectors, and lists."""
+    """Writes a model of the users and products of `write_log` as another library might: as vectors and as lists."""
     random, users = np.random.default_rng(1), np.arange(60)
     vectors = {"users": random.normal(size=(60, 4)), "items": random.normal(size=(120, 4))}
     np.savez(path / "theirs.npz", **vectors, user_ids=users, item_ids=np.array(ASINS))
@@ -109,7 +109,7 @@ def write_scores(path):
 
 
 def write_workdir(path, data, model="sasrec", **keys):
-    """A workdir of a model as it is at first. keys: of its configuration."""
+    """Writes the workdir of an untrained model. keys: of its configuration."""
     named = {"name": model, "dim": 8, "layers": 1, "dropout": 0.0}
     values = {
         "dataset": str(data.name),
@@ -131,7 +131,7 @@ def write_workdir(path, data, model="sasrec", **keys):
 
 
 def write_all(place):
-    """The repository's launchers in a folder, and stand-ins for all that the pages name."""
+    """Links the repository's launchers into a folder, and writes stand-ins for everything that the pages name."""
     for name in (*LAUNCHERS, "configs", "benchmarks", "examples", "pyproject.toml"):
         (place / name).symlink_to(printed.ROOT / name)
     write_log(place / "ratings.csv")

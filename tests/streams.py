@@ -1,4 +1,4 @@
-"""Histories of drawn lengths, as subsequences and as rows of a Stream, and what is read from such a row."""
+"""Histories of drawn lengths, as subsequences and as rows of a Stream, and how to read such a row."""
 
 import jax
 import numpy as np
@@ -7,14 +7,14 @@ from jaxrec.batches.stream import Data, packing_layout, plan
 
 
 def bounds(drawn):
-    """Starts and stops of histories of these lengths, with that many foreign items after each."""
+    """Starts and stops of histories, drawn as (length, number of foreign items that follow)."""
     lengths, gaps = np.array(drawn).T
     start = np.cumsum(lengths + gaps) - lengths - gaps
     return start, start + lengths
 
 
 def arranged(lengths, width, seed, epoch, multiple=1, user_index=None):
-    """Subsequences of these lengths, one item apart, in rows: (Data, Order)."""
+    """Subsequences of these lengths, one item apart, arranged in rows: (Data, Order)."""
     lengths = np.asarray(lengths)
     start = np.cumsum(lengths + 1) - lengths - 1
     layout, order_of = packing_layout(lengths, width, multiple)
@@ -24,7 +24,7 @@ def arranged(lengths, width, seed, epoch, multiple=1, user_index=None):
 
 
 def read(row):
-    """The subsequences in a row of a Stream, left to right: [(user, items, targets)]; asserts the form of each."""
+    """The subsequences in a row of a Stream, left to right: [(user, items, targets)]; asserts that it is valid."""
     row = jax.tree.map(np.asarray, row)
     used = int((row.segments > 0).sum())
     assert (row.segments[:used] > 0).all()

@@ -1,4 +1,4 @@
-"""Tables of every format that is read, written in tests."""
+"""Writers of tables in every format that can be read."""
 
 import datetime
 import gzip

@@ -28,7 +28,7 @@ SMALL = {"epochs": 2, "batch": 16, "eval_every": 1, "model": {"dim": 8, "layers"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A Recommender trained on a table in memory, in a thread and a new folder; its Log; the callbacks' arguments."""
+    """(Recommender trained on a table in memory, in a thread and a new folder; its Log; the callbacks' arguments)."""
     told, log = {"rows": [], "checkpoints": []}, made_log()
     folder = tmp_path_factory.mktemp("trained")
 
@@ -44,7 +44,7 @@ def trained(tmp_path_factory):
 
 
 def test_a_training_is_that_of_the_command(trained, tmp_path):
-    """The same recipe on the same data gives the same bits, whoever asks for it."""
+    """The same recipe on the same data gives the same bits from Python and from the command line."""
     rec, _, told = trained
     assert rec.config.length == 24 and rec.config.loss.name == "softmax"  # as `auto` resolves them
     made_rows().write_csv(tmp_path / "log.csv")
@@ -118,7 +118,7 @@ def test_a_model_below_what_only_counts_says_so(trained):
     late, early = beside(own + 0.1, [0.1, 0.2]), beside(own + 0.1, [0.2, 0.1])
     assert late.below == {"transitions": own + 0.1}
     assert f"is worse than transitions ({own + 0.1:.4f}): it was still improving" in late.warning()
-    # where seen items may be recommended, the measure that leaves them in is the one that chooses the checkpoint
+    # if seen items may be recommended, the metric that keeps them is the one that selects the checkpoint
     kept = lambda value: whole | {"also": {KEPT: whole | {"metrics": whole["metrics"] | {"ndcg@10": value}}}}
     whole = training.scores["sasrec"]
     keeping = replace(training, config=replace(training.config, seen="keep"))
@@ -198,7 +198,7 @@ def test_evaluate_refuses_what_does_not_fit(trained):
             jaxrec.evaluate(*arguments, **options)
     with pytest.raises(jaxrec.UserError) as refused:
         jaxrec.evaluate(rec.path)
-    assert not hasattr(refused.value, "__notes__")  # the keyword is in the message
+    assert not hasattr(refused.value, "__notes__")  # the message itself names the keyword
 
 
 def test_a_recommender_refuses_what_it_cannot_evaluate(trained):

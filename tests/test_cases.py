@@ -1,4 +1,4 @@
-"""Small logs as people brought them, and the right outcome of each, through the commands as they are typed."""
+"""Small logs as people brought them, and the right outcome of each, through the commands as users type them."""
 
 import json
 import random
@@ -16,7 +16,7 @@ NIGHT = 1_600_000_000
 
 @pytest.fixture
 def prepare(tmp_path, monkeypatch, capsys):
-    """`prepare(input, *flags)`, in a folder of its own: (status, what was said, the interactions or None)."""
+    """`prepare(input, *flags)` runs in a folder of its own: (status, what it printed, the interactions or None)."""
     monkeypatch.chdir(tmp_path)
 
     def run(path, *flags):
@@ -149,7 +149,7 @@ def test_the_share_of_rows_at_the_time_of_the_row_before_is_said(prepare, tmp_pa
 def test_a_log_in_zstandard_is_read(prepare, tmp_path):
     text = f"user,item,time\na,x,{NIGHT}\na,y,{NIGHT + 1}\n".encode()
     raw = b"\x28\xb5\x2f\xfd\x20" + bytes([len(text)]) + (len(text) << 3 | 1).to_bytes(3, "little") + text
-    (tmp_path / "c.csv.zst").write_bytes(raw)  # a frame of one block, stored
+    (tmp_path / "c.csv.zst").write_bytes(raw)  # a frame of one uncompressed block
     status, said, data = prepare("c.csv.zst")
     assert status == 0, said
     assert histories(data) == {"a": ["x", "y"]}

@@ -1,4 +1,4 @@
-"""A good citizen: what the caller's process has is as it was."""
+"""Importing jaxrec leaves the state of the caller's process as it was."""
 
 import os
 import subprocess

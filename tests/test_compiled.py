@@ -1,4 +1,4 @@
-"""Programs for devices that are not there: how they are counted, and that every model's compiles for them."""
+"""Programs for devices that are not there: how their costs are counted, and that every model compiles for them."""
 
 import functools
 import importlib.util
@@ -23,7 +23,7 @@ STEPS, WIDTH = 7, 16
 
 
 def counted(function, *args):
-    """The cost of a round of a function's program for this CPU."""
+    """The cost of one round (see `hlo.Program.round`) of a function's program for this CPU."""
     program = hlo.Program(jax.jit(function).lower(*args).compile().as_text())
     return program.cost(program.round())
 
@@ -33,7 +33,7 @@ def products(function, *args):
 
 
 def chained(x, w, steps):
-    """`steps` products in a loop whose length is known, within a loop whose length is not."""
+    """`steps` products in a loop of known length, inside a loop of unknown length."""
     inner = lambda x: jax.lax.scan(lambda x, _: (jnp.tanh(x @ w), None), x, length=steps)[0]
     return jax.lax.while_loop(lambda x: x.sum() < 0, inner, x)
 
@@ -81,7 +81,7 @@ PODS = ["v4:4x8x8", "v5e:16x16", "v5p:4x8x8", "v6e:16x16"]
 
 
 def costs(target, topology, name, parts=compiled.PARTS, **changes):
-    """As `compiled.costs`, in a process that doesn't compile in haste, on synthetic histories."""
+    """Like `compiled.costs`, on synthetic histories, in a process that compiles with full optimisation."""
     needed = {"cuda": "jax_cuda12_plugin", "tpu": "libtpu"}[target]
     if not importlib.util.find_spec(needed):
         pytest.skip(f"needs {needed}: pip install -e '.[gpu,tpu]' -c constraints.txt")
@@ -100,18 +100,18 @@ def costs(target, topology, name, parts=compiled.PARTS, **changes):
 
 
 def check(topology, found):
-    """What holds on every chip: a program fits it, and asks nothing of the host."""
+    """Checks what holds on every chip: a program fits in its memory, and doesn't call back the host."""
     memory = compiled.MEMORY[topology.partition(":")[0]]
     for row in found.values():
         assert row["temporaries"] + row["arguments"] < memory / 16
         assert not row["callbacks"]
     assert not any(found[part]["collectives"] for part in {"encode", "rank"} & set(found))
-    if "train" in found:  # gradients are summed together, and what the loss is divided by before
+    if "train" in found:  # the loss's denominator is summed first, then all gradients together
         assert set(found["train"]["collectives"]) == {"all-reduce"} and found["train"]["collectives"]["all-reduce"] <= 3
 
 
 def of_model(name):
-    """The changes of `RECIPE` for another model; what suits its log is not looked for."""
+    """The changes to `RECIPE` for another model, which is not tuned to the log."""
     return {"model__name": name, "model__layers": "1"} | ({"model__input_dropout": "0.2"} if name == "gru4rec" else {})
 
 
@@ -129,23 +129,23 @@ def parameters(name):
 def test_every_model_compiles_for_every_tpu(name, topology):
     found = costs("tpu", topology, RECIPE, **of_model(name))
     check(topology, found)
-    own = parameters(name)  # of which those that are packed lie after a few zeros
+    own = parameters(name)  # a few zeros precede the packed ones
     assert own <= found["train"]["collective_bytes"] <= own + 4 * packing.UNUSED + 64
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("topology", PODS)
 def test_a_step_on_many_chips_exchanges_no_more_than_on_few(topology):
-    """Over 256 chips: of every chip's step the work is the less, and what it hands in the same."""
+    """On 256 chips, each chip does less work per step, and exchanges as many bytes."""
     few = f"{topology.partition(':')[0]}:{'2x2' if topology.count('x') == 1 else '2x2x1'}"
-    rows = {"dataset": "synthetic:users=20000,items=3000", "batch": "20000"}  # several for each chip
+    rows = {"dataset": "synthetic:users=20000,items=3000", "batch": "20000"}  # several per chip
     few, many = (costs("tpu", each, RECIPE, ["train"], model__layers="1", **rows) for each in (few, topology))
     check(topology, many)
     assert many["train"]["collective_bytes"] == few["train"]["collective_bytes"]
     assert many["train"]["flops"] < few["train"]["flops"] / 10
 
 
-#: kernels of a step on an H100 at most, and gigabytes read and written
+#: the most kernels that a step may launch on an H100, and the most gigabytes that it may read and write
 LAUNCHED = {
     "sasrec_ml1m": (123, 0.311),
     "sasrec_softmax_ml1m": (127, 0.482),
@@ -166,10 +166,10 @@ def test_a_step_starts_no_more_kernels_than_it_did(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("items", [100_000, 1_000_000])
 def test_a_fused_softmax_over_a_large_catalogue_keeps_no_scores(items):
-    """A step of 6,400 slots, whose scores would take 2.4 and 24 GiB: its tables' gradients and copies fit in one."""
+    """All scores of a step's 6,400 slots would take 2.4 and 24 GiB; the table's gradients and copies fit in one GiB."""
     changes = {"precision": "bfloat16", "batch": "408", "dataset": f"synthetic:users=2000,items={items}"}
     found = costs("cuda", "1x1x1", RECIPE, ["train"], loss__fused="True", **changes)["train"]
-    scores = 2 * 6400 * items * 64  # floating-point operations of a product of all scores
+    scores = 2 * 6400 * items * 64  # floating-point operations to compute all scores once
     assert 4 * scores <= found["flops"] <= 5 * scores
     assert found["temporaries"] <= 0.6 * compiled.GIB and not found["callbacks"]
 

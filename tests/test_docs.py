@@ -1,7 +1,8 @@
-"""Every command and every block of Python that README and docs print does what it says, in small.
+"""Every command and every block of Python that README and docs print does what it says, on a small scale.
 
-A command runs as it stands, in a folder where small stand-ins lie under the names that the pages use. `HOW` says of
-each kind of command what is run of it and why. One that no line of it fits fails, as does a file without a stand-in.
+A command runs as it stands, in a folder that holds small stand-ins under the names that the pages use. `HOW` lists how
+each kind of command is tested. A command that matches no line of it fails, as does one that names a file without a
+stand-in.
 """
 
 import json
@@ -32,7 +33,7 @@ PRINTED = [each for page in printed.PAGES for each in printed.on(page)]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """The folder to run in: the repository's launchers, and stand-ins for all that the pages name."""
+    """The folder to run in, with the repository's launchers and stand-ins for everything that the pages name."""
     place = tmp_path_factory.mktemp("docs")
     write_all(place)
     return place
@@ -40,11 +41,11 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def here(place, monkeypatch):
-    """In that folder, with the arguments of the command: `here(path, *arguments)` runs a launcher or module."""
+    """`here(path, *arguments)` runs a launcher or module in that folder, with the arguments of the command."""
     monkeypatch.chdir(place)
     monkeypatch.setenv("JAXREC_CACHE", str(place / "cache"))
     monkeypatch.setattr(os, "_exit", sys.exit)  # else a command that fails would end the tests
-    for hook in ("excepthook", "unraisablehook"):  # which a launcher sets for its process
+    for hook in ("excepthook", "unraisablehook"):  # launchers set these: restored after the test
         monkeypatch.setattr(sys, hook, getattr(sys, hook))
     interrupt = signal.getsignal(signal.SIGINT)
 
@@ -62,7 +63,7 @@ def here(place, monkeypatch):
 
 
 def install(here, words):
-    """Needs the network: that each extra is one of the project's, and a folder is the project."""
+    """Needs the network: only checks that each extra is one of the project's, and that a folder is the project."""
     extras = tomllib.loads((printed.ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     if "-c" in words:
         assert (printed.ROOT / words[-1]).exists() and words[-2] == "-c", "constraints come last"
@@ -74,7 +75,7 @@ def install(here, words):
 
 
 def launch(here, words):
-    """As it stands; a training of hours by one epoch of a small model, of the generator's data where it names none."""
+    """Runs as it stands, but a training takes one epoch of a small model, on generated data where it names none."""
     words = words[1:] if words[0] == "python" else [f"{words[1]}.py", *words[2:]]
     if words[0] == "train.py":
         _, given = cli.split_overrides(words)
@@ -85,7 +86,7 @@ def launch(here, words):
         words += [f"--config.{key}={value}" for key, value in small.items() if key not in given]
         if "--workdir" not in words:
             words += ["--workdir", "runs/unnamed"]
-        for at, (before, word) in enumerate(pairwise(["", *words])):  # the stand-ins stay for what comes after it
+        for at, (before, word) in enumerate(pairwise(["", *words])):  # keeps the stand-ins for later commands
             words[at] = word if before == "--init-from" else word.replace("runs/", "trained/")
         shutil.rmtree("trained", ignore_errors=True)
     here(*words)
@@ -97,24 +98,24 @@ def has(config, key):
 
 
 def as_it_stands(here, words):
-    """All of it."""
+    """Runs as it stands."""
     here(*words)
 
 
 def tuning(here, words):
-    """Three seconds of it, of a small model."""
+    """Runs for three seconds, with a small model."""
     words[words.index("--minutes") + 1] = "0.05"
     here(*words, *(f"--set={key}={value}" for key, value in {"epochs": 1, "model.dim": 8, "length": 8}.items()))
 
 
 def comparing(here, words):
-    """An epoch of it, of a small model."""
+    """Runs one epoch, with a small model."""
     words = ["epochs=1" if word.startswith("epochs=") else word for word in words]
     here(*words, *(f"--set={key}={value}" for key, value in {"epochs": 1, "model.dim": 8, "length": 8}.items()))
 
 
 def backtest(here, words):
-    """Of the twelve hours of the stand-in, with a small model."""
+    """Runs on the twelve hours of the stand-in, with a small model."""
     small = {"--train-days": "0.2", "--test-days": "0.1", "--folds": "2"}
     words = [small.get(before, word) for before, word in pairwise(["", *words])]
     words = [word if word != "30music-sample10" else "my/ratings" for word in words]
@@ -122,20 +123,20 @@ def backtest(here, words):
 
 
 def export(here, words):
-    """As it stands."""
+    """Runs as it stands; ONNX needs jax2onnx."""
     if "onnx" in words:
         pytest.importorskip("jax2onnx")
     here(*words)
 
 
 def parse(here, words):
-    """Takes hours, or peers' checkouts: its arguments are parsed, and it stops there."""
+    """Takes hours, or needs peers' checkouts: only its arguments are parsed."""
     assert parsed()[shlex.join(words)] == ""
 
 
 @cache
 def parsed():
-    """{command: what was wrong with its arguments} of all benchmarks, in one process: most of it is the start."""
+    """{command: error in its arguments, or ""} of all benchmarks, in one process as starting takes most of the time."""
     program = """
 import argparse, contextlib, io, json, runpy, sys
 
@@ -169,7 +170,7 @@ json.dump(found, sys.stdout)
     return dict(zip(map(shlex.join, map(shlex.split, asked)), json.loads(done.stdout), strict=True))
 
 
-#: what a command begins with -> what is run of it, whose docstring says why that; and whether it is slow
+#: (what a command begins with, the function that tests it, whose docstring says what is run and why)
 HOW = [
     (r"pip install ", install),
     (r"(JAXREC_\w+=\S+ )?python -m pytest", tried.suite),
@@ -220,7 +221,7 @@ def test_every_training_has_its_configuration_and_known_keys(here):
         parsing.check_keys(recipes.read(arguments.config or "default", overrides).values)
 
 
-#: what takes minutes of the front door -> the same in small
+#: Python of the pages that takes minutes -> the same on a small scale
 QUICK = {
     'workdir="runs/shop")': 'workdir="trained/shop", epochs=1, length=8, model={"dim": 8})',
     'load("runs/shop")': 'load("trained/shop")',
@@ -231,7 +232,7 @@ QUICK = {
 PAGES = sorted({each.page for each in PRINTED if each.kind == "python"})
 
 
-TRAINING = ("README.md", "backtest.md", "training.md")  # pages whose Python trains more than a moment
+TRAINING = ("README.md", "backtest.md", "training.md")  # pages whose Python trains for more than a moment
 
 
 @pytest.mark.parametrize(
@@ -243,11 +244,11 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(here, place, page):
     names = {}
     for each in PRINTED:
         if each.page == page and each.kind == "python":
-            small = re.sub(r"\b(\d{1,3}(_000)+)\b", "400", each.text)  # the generator's millions of users
+            small = re.sub(r"\b(\d{1,3}(_000)+)\b", "400", each.text)  # such as the generator's millions of users
             for long, quick in QUICK.items():
                 small = small.replace(long, quick)
             if "onnxruntime" in small:
-                continue  # by test_a_command_does_what_it_says and test_export, where the file is made
+                continue  # run by test_a_command_does_what_it_says and test_export, where the file is made
             exec(compile(small, str(each), "exec"), names)
     assert len(names) > 1
 
@@ -255,7 +256,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(here, place, page):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["serving.md", "README.md"])
 def test_the_service_and_its_requests(place, page):
-    """Each start of the service that a page prints, on a free port, and the requests that follow it."""
+    """Runs each start of the service that a page prints, on a free port, and the requests that follow it."""
     lines = [
         text for each in PRINTED if each.page == page and each.kind == "command" for text in printed.commands(each)
     ]
@@ -278,7 +279,7 @@ def test_the_service_and_its_requests(place, page):
 
 
 def ask(address, words):
-    """curl URL [--json BODY] [-H HEADER], at this address."""
+    """Runs `curl URL [--json BODY] [-H HEADER]` against this address."""
     url = next(word for word in words[1:] if word.startswith("localhost"))
     options = dict(pairwise(words))
     header = options.get("-H")

@@ -1,4 +1,4 @@
-"""The house: few rooms on a floor, arrows that run one way, files that fit on a few screens."""
+"""The structure of the package: few top-level modules ("rooms"), one-way imports ("arrows"), and short files."""
 
 import ast
 import collections
@@ -6,7 +6,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "jaxrec"
 ROOMS = ("jaxrec", "configs", "benchmarks", "examples", "docs", "tests")
-#: from the front door down to the ground: a room imports only from rooms that stand after it
+#: rooms from top to bottom: each imports only from rooms that follow it
 FLOORS = [
     "__main__",
     "cli",
@@ -26,12 +26,12 @@ FLOORS = [
 
 
 def room(path):
-    """The room on the package's floor that a file belongs to: a folder, or a file beside them."""
+    """The room that a file belongs to: the folder directly below the package, or the file itself if it has none."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def modules(path):
-    """The modules of the package that a file imports anywhere, as parts below it."""
+    """Yields the modules of the package that a file imports anywhere, as the parts of their names below the package."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
@@ -39,7 +39,7 @@ def modules(path):
                 below = node.module.split(".")[1:]
                 places = [PACKAGE / place for each in node.names for place in (each.name, f"{each.name}.py")]
                 if not below and not any(place.exists() for place in places):
-                    continue  # a name that the package's face defines or hands on
+                    continue  # a name that jaxrec/__init__.py defines or re-exports
                 for name in node.names:
                     yield [*below, name.name]
         elif isinstance(node, ast.Import):
@@ -53,7 +53,7 @@ def files():
 
 
 def arrows():
-    """{(room, room it imports)} of the package's floor, without the face that hands names on."""
+    """{(room, room it imports)} of the package, without jaxrec/__init__.py, which re-exports names."""
     found = set()
     for path in files():
         for parts in modules(path):
@@ -102,7 +102,7 @@ def test_no_file_is_too_long_to_read():
 
 
 def untyped(source):
-    """Public functions and methods of a module with a parameter or a result that has no type: ["name: parameter"]."""
+    """Parameters and results without a type in the public functions and methods of a module: ["name: parameter"]."""
     found = []
 
     def visit(body, prefix=""):

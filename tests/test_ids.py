@@ -1,4 +1,4 @@
-"""Ids are what they were: from any file through training, evaluation and recommendation to an answer over HTTP."""
+"""Ids stay unchanged from any file through training, evaluation and recommendation to an answer over HTTP."""
 
 import asyncio
 import csv
@@ -90,7 +90,7 @@ def expected(rows):
 
 
 def prepare(folder, name, rows, *flags):
-    """The status of `prepare`, what it said, and the histories."""
+    """The (status, histories) of `prepare`; no histories if it fails."""
     folder = Path(folder)
     WAYS[name](folder / name, rows)
     status = cli.main(["prepare", "--input", str(folder / name), "--output", str(folder / "out"), *flags])
@@ -114,7 +114,7 @@ def test_any_text_is_an_id_where_ids_are_text(name, rows, fresh, capsys):
     status, found = prepare(fresh(), name, rows, *TEXT)
     said = capsys.readouterr().err
     if status and "\0" in "".join(map("".join, rows)) and "zero byte" in said:
-        return  # no text file holds one
+        return  # no text file can hold one
     assert status == 0, said
     assert found == expected(rows)
 
@@ -134,7 +134,7 @@ def test_any_integer_is_an_id(name, rows, fresh, capsys):
 @example(rows=[("u", "1"), ("u", "1.0")])
 @example(rows=[("1e5", "a"), ("100000", "b")])
 def test_ids_are_refused_or_what_they_were(name, rows, fresh, capsys):
-    """Without a flag an id comes back as it was; or the file is refused, for one of the reasons that there are."""
+    """Without a flag, either every id comes back unchanged, or the file is refused for one of the known reasons."""
     status, found = prepare(fresh(), name, rows)
     said = capsys.readouterr().err
     if status:

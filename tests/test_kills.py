@@ -1,4 +1,4 @@
-"""Processes of a job that are killed: in small what `benchmarks.kills` does."""
+"""Killed processes of a job: what `benchmarks.kills` does, on a small scale."""
 
 import pytest
 

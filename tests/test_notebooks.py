@@ -1,4 +1,4 @@
-"""The notebooks of the documentation: executed as they are shown, and they run from top to bottom."""
+"""The notebooks of the documentation are shown as they were executed, and run from top to bottom."""
 
 import json
 import re

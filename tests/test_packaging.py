@@ -25,7 +25,7 @@ def instructions(image):
 
 
 def words(image, name):
-    """The words of the only instruction of this name in exec form."""
+    """The words of a Dockerfile's only instruction of this name, in exec form."""
     (text,) = [text for instruction, text in instructions(image) if instruction == name]
     return re.findall(r'"([^"]*)"', text)
 

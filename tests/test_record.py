@@ -1,4 +1,4 @@
-"""What a result carries names no place of the machine that it was measured on."""
+"""No stored result names a path of the machine that it was measured on."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Small trainings for tests: how they are run and killed, and what must not differ between two of them."""
+"""Small trainings for tests: running and killing them, and what must not differ between two of them."""
 
 import jax
 import numpy as np

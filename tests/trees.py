@@ -1,4 +1,4 @@
-"""Folders of the files of one small log, in every kind of file, and the rows that are read from them."""
+"""Folders with the files of one small log, in every kind of file, and the rows that are read from them."""
 
 import io
 from pathlib import Path
@@ -25,7 +25,7 @@ def lines(text: str) -> bytes:
 
 
 def tree(folder: Path, files: dict) -> Path:
-    """Write {name: rows of HEADER, or any bytes}."""
+    """Writes files to a folder: {name: rows below HEADER, or any bytes}."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

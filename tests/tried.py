@@ -1,6 +1,7 @@
-"""What is run of a printed command that needs more than a stand-in: its docstring says what that is, and why.
+"""How printed commands that need more than a stand-in are tested; each docstring says what is run or checked, and why.
 
-Each takes `here`, which runs one of the project's commands in the folder of the stand-ins, and the command's words.
+Each function takes `here`, which runs one of the project's commands in the folder of the stand-ins, and the command's
+words.
 """
 
 import importlib.util
@@ -18,13 +19,13 @@ from jaxrec.system.files import is_address
 
 
 def bash(here, words):
-    """Needs an accelerator: that the script is there, and bash can read it."""
+    """Needs an accelerator: only checks that the script exists and that bash can parse it."""
     script = next(word for word in words if word.endswith(".sh"))
     assert subprocess.run(["bash", "-n", printed.ROOT / script]).returncode == 0
 
 
 def suite(here, words):
-    """This is that run, or one of a part of it: that the part is there."""
+    """Runs these tests, or a part of them: only checks that the part exists."""
     parts = [word for word in words if word.startswith("tests/")]
     assert (
         words[-3:] == ["python", "-m", "pytest"]
@@ -34,13 +35,13 @@ def suite(here, words):
 
 
 def check(here, words):
-    """A tool of the repository: that the continuous check runs it, or that it only looks."""
+    """A tool for development: only checks that the CI script runs it, unless it just sets up or shows something."""
     checked = (printed.ROOT / ".ci" / "run").read_text().replace(" --quiet", "")
     assert shlex.join(words) in checked or words[:2] in (["pre-commit", "install"], ["mkdocs", "serve"])
 
 
 def docker(here, words):
-    """Needs a daemon: that the files it names are there, and that the image's command takes the flags."""
+    """Needs a Docker daemon: only checks that the files it names exist, and the image's command takes the flags."""
     if words[1] == "build":
         assert (printed.ROOT / words[words.index("--file") + 1]).exists()
         return
@@ -50,7 +51,7 @@ def docker(here, words):
 
 
 def cluster(here, words):
-    """Needs other machines: that the command takes its arguments."""
+    """Needs other machines: only checks that the command takes its arguments."""
     if words[0] == "jaxrec":
         cli.parse(words[1:])
         return
@@ -59,14 +60,14 @@ def cluster(here, words):
 
 
 def spark(here, words):
-    """Needs Java and PySpark: as it stands where they are; that its flags are known where not."""
+    """Needs Java and PySpark: runs as it stands where they are installed; elsewhere only its flags are parsed."""
     of_spark.parser().parse_args(words[3:])
     if shutil.which("java") and importlib.util.find_spec("pyspark"):
         here("jaxrec.data.spark", *words[3:])
 
 
 def stored(here, words):
-    """As it stands, with a store in memory."""
+    """Runs as it stands, but with a store in memory."""
     memory = fsspec.filesystem("memory")
     memory.put_file("ratings.csv", "/bucket/logs/ratings.csv")
     words[:2] = ["prepare.py"]
@@ -74,19 +75,19 @@ def stored(here, words):
 
 
 def far(here, words):
-    """A bucket: its flags are parsed. tests/training/test_far.py trains in one."""
+    """Needs a bucket: only its flags are parsed. tests/training/test_far.py trains in one."""
     arguments, _ = cli.parse([words[1].removesuffix(".py"), *words[2:]])
     assert is_address(arguments.workdir)
 
 
 def folder(here, words):
-    """As it stands."""
+    """Makes the folder."""
     assert words[:2] == ["mkdir", "-p"]
     Path(words[2]).mkdir(parents=True, exist_ok=True)
 
 
 def link(here, words):
-    """As it stands; then the link that the service follows leads to a stand-in again."""
+    """Runs as it stands; afterwards the link that the service follows leads to a stand-in again."""
     for name, target in {"runs/next": "b", "runs/current": "a"}.items():
         Path(name).unlink(missing_ok=True)
         if name not in words or words[0] == "mv":
@@ -97,5 +98,5 @@ def link(here, words):
 
 
 def serving(here, words):
-    """Runs until it is stopped: `test_the_service_and_its_requests` does."""
+    """Runs until it is stopped, so `test_the_service_and_its_requests` tests it."""
     assert words[:2] == ["python", "serve.py"] or words[0] == "curl"

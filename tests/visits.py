@@ -1,4 +1,4 @@
-"""A log of visits in tests, with columns of its own names."""
+"""A log of visits for tests, with column names of its own."""
 
 import datetime
 import random
@@ -10,7 +10,7 @@ NUMBERS = {"users": 24, "items": 12}
 
 
 def made_rows():
-    """Rows (user, item, grade, time, session) by user and time: a few visits each, items in a row repeated."""
+    """Rows (user, item, grade, time, session) by user and time: a few visits per user, with some immediate repeats."""
     chance, rows = random.Random(0), []
     for user in range(NUMBERS["users"]):
         now = APRIL + chance.randrange(20 * 86_400)

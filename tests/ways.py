@@ -1,4 +1,4 @@
-"""The ways that people keep a log in: each writes the same rows."""
+"""The formats in which people store a log: each writes the same rows."""
 
 import csv
 import gzip
@@ -33,7 +33,7 @@ kinds = st.sampled_from(["integers", "strings"])
 
 @st.composite
 def logs(draw, kind=kinds):
-    """Rows of (user, item, time, rating), users by their ids, each one's by time; two items or more."""
+    """Rows of (user, item, time, rating), sorted by user id and then by time; at least two items."""
     users, items = IDS[draw(kind)]
     rows = draw(
         st.lists(st.tuples(users, items, st.integers(START, START + 4), st.integers(1, 5)), min_size=2, max_size=12)
@@ -45,7 +45,7 @@ def logs(draw, kind=kinds):
 
 
 def data_of(rows, carries="tw"):
-    """The interactions that the rows are, with times and weights where a format carries them."""
+    """The Interactions with these rows, with times and weights where a format carries them."""
     histories = {}
     for user, item, *_ in rows:
         histories.setdefault(user, []).append(item)
@@ -81,7 +81,7 @@ def pairs(folder, rows):
 
 
 def frame(rows):
-    """A table, whose missing ids and times are null."""
+    """The rows as a table, in which missing ids and times are null."""
     ids, times = pl.col("user_id", "item_id"), pl.col("timestamp")
     missing = pl.when(ids != "").then(ids), pl.when(times >= 0).then(times)
     return pl.DataFrame(rows, HEADER, orient="row").with_columns(*missing)
@@ -172,7 +172,7 @@ def zipped(write):
 def shards(folder, rows, glob=False):
     third = -(-len(rows) // 3)
     for number in range(3):
-        header = HEADER if number != 1 else HEADER[::-1]  # every shard has its own
+        header = HEADER if number != 1 else HEADER[::-1]  # shards may differ in the order of columns
         part = rows[number * third : (number + 1) * third]
         put(
             folder / f"part-{number}.csv",
@@ -200,17 +200,17 @@ class Way(NamedTuple):
     write: object
     kinds: tuple = ("integers", "strings")
     carries: str = "tw"
-    sorts: bool = True  # whether it sorts by time itself
+    sorts: bool = True  # whether reading it sorts the rows by time
     rating: str = "rating"  # the column of the weights
 
     @property
     def columns(self):
-        """What must be named to read all of it."""
+        """The columns that must be named to read everything."""
         return {"weight": self.rating} if self.format == "table" else {}
 
     @property
     def unnamed(self):
-        """What is read of it with no column named."""
+        """What is read if no column is named."""
         return self.carries.replace("w", "") if self.format == "table" else self.carries
 
 
@@ -248,7 +248,7 @@ WAYS = [
 
 
 def shuffled(rows, order):
-    """The rows in another order, those of one user at one time in their own."""
+    """The rows in another order, except that rows of the same user and time keep theirs."""
     places = list(range(len(rows)))
     order.shuffle(places)
     groups = {}

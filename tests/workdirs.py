@@ -1,4 +1,4 @@
-"""Workdirs of models as they are at first, which are evaluated like any other."""
+"""Workdirs of untrained models, which are evaluated like any other."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from jaxrec.training.workdirs import checkpoint, workdir
 
 
 def write_workdir(path, place, model="sasrec", **keys):
-    """A workdir of a model as it is at first, which is judged like any other. keys: of its configuration."""
+    """Writes the workdir of an untrained model, which is evaluated like any other. keys: of its configuration."""
     data = reading.read(str(place))
     config = replace(recommenders.config(model, length=8), dataset=str(place), **keys)
     split = assembly.split_of(config, data)

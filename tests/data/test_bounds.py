@@ -1,4 +1,4 @@
-"""Hostile input ends soon, in little memory, with words; the limits are said. Sizes as they are: the slow tests."""
+"""Hostile input ends quickly, in little memory, with a message that names the limit. Slow tests use full sizes."""
 
 import gzip
 import os
@@ -20,7 +20,7 @@ LOG = HEADER + b"1,1,1\n1,2,2\n"
 
 @pytest.fixture
 def tight(monkeypatch):
-    """The bounds of text, a thousandth of what they are."""
+    """Sets the limits of `text` to about a thousandth of their values."""
     for name, value in {"PIECE": 1 << 15, "LINES": 1 << 10, "LINE": 1 << 16, "BLOCK": 1 << 10, "BAD": 1000}.items():
         monkeypatch.setattr(text, name, value)
 
@@ -98,7 +98,7 @@ def test_headers_without_end_are_not_all_read(tmp_path, tight):
 
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_field_may_be_as_long_as_a_line(tmp_path, skip):
-    """Longer than csv's own limit: by the slow reader too, for a blank line; in the header; in items.csv."""
+    """Even beyond the csv module's limit: also in the slow reader, which blank lines need, in headers and items.csv."""
     import csv
 
     before = csv.field_size_limit()
@@ -127,7 +127,7 @@ def test_deep_json_is_no_traceback(tmp_path, content):
     with pytest.raises(ValueError, match=r"too deep|Expecting"):
         read_json(tmp_path / "stats.json")
     (tmp_path / "stats.json").rename(tmp_path / "meta.json")
-    assert len(read(tmp_path).items) == 4  # another's meta.json
+    assert len(read(tmp_path).items) == 4  # a meta.json of another program
     (tmp_path / "a.jsonl").write_text(
         '{"user":1,"item":1}\n{"user":1,"item":2}\n{"user":1,"item":3,"x":' + content + "\n"
     )
@@ -197,7 +197,7 @@ def stats(folder):
     return big(folder / "stats.json.gz", b"", b" " * MIB, 4_000).parent
 
 
-HOSTILE = {  # what -> how to make it in a folder, the message; "" where it is read
+HOSTILE = {  # what -> (how to make it in a folder, the message or "" if it is read)
     "60 MB of newlines": (lambda folder: big(folder / "a.csv", LOG, b"\n" * MIB, 60), "blank lines"),
     "60 MB of blanks": (lambda folder: big(folder / "a.csv", LOG, b" \n" * MIB, 30), "so far"),
     "newlines in sequences": (lambda folder: big(folder / "sequences.txt", b"1 2 3\n", b"\n" * MIB, 60), "blank lines"),

@@ -1,4 +1,4 @@
-"""Broken input of every kind: a message that names the file, the line and the cure, and nothing is left behind."""
+"""Broken input of every kind gets a message that names the file, the line and the cure, and leaves nothing behind."""
 
 import csv
 import datetime
@@ -20,13 +20,13 @@ from numbered import FILES as EACH, numbered
 from jaxrec import cli
 from jaxrec.data import prepared
 
-LONGEST = 1_500  # characters of a message
+LONGEST = 1_500  # most characters in a message
 
 
 @pytest.fixture
 def run(tmp_path, capsys, monkeypatch):
-    """`run(path, *flags)`: the exit status, the messages, and what lies where the output should."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # hundreds of folders, none of which has to last
+    """`run(path, *flags)`: (exit status, messages, what is found where the output should be)."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # hundreds of folders, none of which must survive a crash
     place = tmp_path / "outputs"
     place.mkdir()
 
@@ -41,7 +41,7 @@ def run(tmp_path, capsys, monkeypatch):
 
 @pytest.fixture
 def refuse(run, tmp_path, tabulate):
-    """Prepares what a kind made: the broken one is refused, without a trace, and the good one is not."""
+    """Prepares both versions of a kind: the broken one is refused and leaves no trace, and the good one is accepted."""
 
     def judge(name, broken):
         status, said, left = run(broken.path, *broken.both, *broken.flags)
@@ -60,7 +60,7 @@ def refuse(run, tmp_path, tabulate):
     return judge
 
 
-INTERNAL = ("polars", "errno", "nonetype", "dtype", "object has no")  # nothing that a person could mend by
+INTERNAL = ("polars", "errno", "nonetype", "dtype", "object has no")  # words that help no user
 
 
 @pytest.mark.parametrize(("name", "number"), numbered(ROWS, lambda name: max(EACH, len(ROWS[name][0]))))
@@ -109,7 +109,7 @@ ODD = [
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_what_is_odd_but_right_is_kept_as_it_is(name, mark, end, tmp_path, run):
-    """Ids of any kind, users of one row, rows twice, marks of byte order and line ends of other systems."""
+    """Ids of any kind, users with one row, repeated rows, byte order marks, and line ends of other systems."""
     rows = [[user, item, "3.5", str(MIDNIGHT + at)] for at, (user, item) in enumerate(zip(ODD, ODD[::-1], strict=True))]
     rows += [rows[0], rows[0], ["2147483648", "007", "1.0", str(MIDNIGHT - 1)]]
     path = put(tmp_path / name, "")
@@ -144,7 +144,7 @@ SCRAPS = [b'"', b"\n", b"\r", b"\0", b",", b"\t", b"{", b"[", b" ", b"\xff", b"1
 
 @pytest.mark.parametrize("made", FORMATS, ids=lambda made: made.name)
 def test_damage_of_any_sort_is_never_a_traceback(made, tmp_path, run):
-    """Bytes put in, left out, flipped: a message and nothing else, or data, for what is left may well be right."""
+    """With bytes inserted, removed or flipped, there is a message and no output, or data, as the rest may be valid."""
     for number in range(12):
         chance = random.Random(f"{made.name} {number}")
         path, _ = made.write(tmp_path / str(number), log(chance))
@@ -161,7 +161,7 @@ def test_damage_of_any_sort_is_never_a_traceback(made, tmp_path, run):
 
 
 def rows_of(folder):
-    """The rows of a prepared folder."""
+    """The rows (user, item, weight, time) of a prepared folder."""
     data = prepared.load(folder)
     users = np.repeat(np.arange(len(data.users)), np.diff(data.offsets))
     ids = [data.users.tolist()[user] for user in users], [data.catalogue.ids.tolist()[item - 1] for item in data.items]

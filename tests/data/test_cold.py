@@ -1,4 +1,4 @@
-"""Items held out of training: nowhere in it, as they were in the test."""
+"""Items held out of training occur nowhere in it, while the test stays as it was."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def made(lists):
 def held_out(split, share, seed):
     try:
         return hold_out(split, share, seed)
-    except UserError:  # of a few short histories
+    except UserError:  # raised for a few short histories
         assume(False)
 
 

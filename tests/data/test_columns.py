@@ -1,4 +1,4 @@
-"""Laws of data.columns: the columns are those named, else those known by their names, each at most once."""
+"""Laws of data.columns: the columns are those that are named, else those with known names, each used at most once."""
 
 import pytest
 from hypothesis import given, strategies as st
@@ -9,7 +9,7 @@ from jaxrec.system.errors import UserError
 
 
 def spellings(name):
-    """A known name as people write it."""
+    """A known name in the spellings that people use."""
     head, tail = name[:-2], name[-2:]
     return {
         name,
@@ -58,14 +58,14 @@ def test_what_is_named_is_taken_before_what_is_known():
     names = ["user_id", "item_id", "author", "time", "2"]
     assert choose(names, {"user": "author"}, "f") == {"user": 2, "item": 1, "time": 3}
     assert choose(names, {"item": "user_id"}, "f") == {"user": 2, "item": 0, "time": 3}
-    assert choose(names, {"weight": "2"}, "f")["weight"] == 4  # a name before a number
+    assert choose(names, {"weight": "2"}, "f")["weight"] == 4  # names take precedence over numbers
     assert choose(names, {"weight": "3"}, "f")["weight"] == 2
 
 
 def test_a_name_is_taken_as_it_is_seen():
     names = ["viewer\xa0id", "\ufefffilm\u200b", "Film", "when"]
     assert choose(names, {"user": "viewer id", "item": "film"}, "f") == {"user": 0, "item": 1}
-    assert choose(names, {"user": "VIEWER_ID", "item": "Film"}, "f") == {"user": 0, "item": 2}  # the exact one first
+    assert choose(names, {"user": "VIEWER_ID", "item": "Film"}, "f") == {"user": 0, "item": 2}  # exact match first
     with pytest.raises(UserError, match=r"--item FILM: two columns are called so: .* --item 2 or 3"):
         choose(names, {"user": "when", "item": "FILM"}, "f")
 

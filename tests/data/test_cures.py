@@ -1,4 +1,4 @@
-"""Where a message about a table proposes a cure, the cure works: carried out, it reads the rows that are there."""
+"""Every cure that a message about a table proposes works: once it is applied, the table's rows are read."""
 
 import shlex
 import subprocess
@@ -12,7 +12,7 @@ from jaxrec.data import prepared
 from jaxrec.system.errors import UserError
 
 OTTO = '{"session": 1, "events": [{"aid": 7, "ts": 1661724000278}, {"aid": 8, "ts": 1661724000279}]}\n'
-#: what it is: (name, content, flags, the cure as the message has it, the flags that carry it out, rows then)
+#: what it is: (file name, content, flags, the cure as the message words it, the flags that apply it, rows read then)
 FLAGGED = {
     "a tie of separators": (
         "a.csv",
@@ -182,7 +182,7 @@ def test_the_flags_that_a_message_names_read_the_file(tmp_path, capsys, name, co
     assert len(prepared.load(tmp_path / "second").items) == rows
 
 
-#: what it is: (name, content, the cure as the message has it, the content after it, rows then)
+#: what it is: (file name, content, the cure as the message words it, the cured content, rows read then)
 MENDED = {
     "a blank first line": (
         "a.csv",

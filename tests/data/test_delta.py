@@ -1,4 +1,4 @@
-"""Laws of data.delta: a Delta table is prepared as the Parquet of its live rows."""
+"""Laws of data.delta: a Delta table is prepared like a Parquet file of its live rows."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ deltalake = pytest.importorskip("deltalake", reason="no deltalake: pip install '
 
 
 def frame(first, rows):
-    """Rows of distinct times."""
+    """Rows with distinct times, counted from `first`."""
     at = range(first, first + rows)
     told = {"user_id": [each % 3 for each in at], "item_id": [f"i{each * 7 % 5}" for each in at], "timestamp": at}
     return pl.DataFrame(told | {"country": [("DE", "F R", "it/ch")[each % 3] for each in at]})
@@ -28,7 +28,7 @@ CHANGES = st.sampled_from(["append", "overwrite", "overwrite part", "delete", "u
 
 
 def change(path, kind, first, parts):
-    """Changes a table, to which rows of times from `first` on may be added."""
+    """Changes a table; if rows are added, their times count from `first`."""
     table = deltalake.DeltaTable(path)
     if kind == "append":
         deltalake.write_deltalake(path, frame(first, 7), mode="append", partition_by=parts)
@@ -48,7 +48,7 @@ def change(path, kind, first, parts):
 
 
 def live(path):
-    """The live rows, as deltalake itself gives them."""
+    """The live rows, as deltalake itself reads them."""
     return pl.DataFrame(deltalake.DeltaTable(path).to_pyarrow_table())
 
 
@@ -85,7 +85,7 @@ def test_the_newest_version_is_read_and_tables_beside_it(tmp_path, monkeypatch, 
     deltalake.write_deltalake(str(path), frame(50, 4), mode="append")
     assert len(sources.load(str(path)).items) == 14
     shutil.rmtree(path)
-    for first in (0, 50):  # another table of the same name, in the same version
+    for first in (0, 50):  # another table with the same name and version
         deltalake.write_deltalake(str(path), frame(first, 3), mode="append")
     assert len(sources.load(str(path)).items) == 6
     assert len(list((tmp_path / "cache").rglob("*.parquet"))) == 1
@@ -121,7 +121,7 @@ Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&
 
 
 def deletion_vector(rows):
-    """An inline deletion vector of a few rows, by the Delta protocol: a 64-bit Roaring bitmap, in Z85."""
+    """An inline deletion vector of a few rows, as the Delta protocol defines it: a 64-bit Roaring bitmap, in Z85."""
     bitmap = struct.pack("<IIHHI", 12346, 1, 0, len(rows) - 1, 16) + struct.pack(f"<{len(rows)}H", *rows)
     data = struct.pack("<IQI", 1681511377, 1, 0) + bitmap
     padded = data + bytes(-len(data) % 4)
@@ -136,7 +136,7 @@ def deletion_vector(rows):
 
 
 def of_features(path, features, **changes):
-    """Adds a version to a table that needs these features to be read, with changes to its one file."""
+    """Adds a version to a table that only readers with these features can read, with changes to its only file."""
     log = path / "_delta_log"
     actions = [json.loads(line) for line in (log / f"{0:020}.json").read_text().splitlines()]
     (add,) = [each["add"] for each in actions if "add" in each]
@@ -152,7 +152,7 @@ def test_rows_that_a_deletion_vector_removes_are_not_read(tmp_path, monkeypatch,
     monkeypatch.setenv("JAXREC_CACHE", str(tmp_path / "cache"))
     path = tmp_path / name / "a log"
     path.parent.mkdir()
-    rows = frame(0, 30).filter(pl.col("country") == "F R")  # of one file
+    rows = frame(0, 30).filter(pl.col("country") == "F R")  # all in one file
     deltalake.write_deltalake(str(path), rows, partition_by=parts)
     assert [(path / name).is_file() for name in delta.files(path)] == [True]
     prepared_folders.same(logs.prepare(path).interactions, logs.prepare(rows).interactions)

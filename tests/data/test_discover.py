@@ -1,4 +1,4 @@
-"""Laws of data.discover: a log is the same data in one file and in any folders, names and compressions."""
+"""Laws of data.discover: a log is the same data in one file and with any folders, file names and compressions."""
 
 import bz2
 import gzip
@@ -38,7 +38,7 @@ names = st.sampled_from(["events", "part-00000", "part-00000-x-c000.csv", "a.txt
 def test_a_log_in_any_folders_and_names_is_the_same_data(whole, places, data):
     names = {name for _, name in places}
     known = {name for name in names if name.endswith((".csv", ".tsv"))}
-    kept = [place for place in places if not known or place[1] in known]  # the known names alone, where there are any
+    kept = [place for place in places if not known or place[1] in known]  # only known names, if there are any
     if len(known) > 1 or len({bool(folder) for folder, _ in kept}) > 1:
         return
     pack = PACK[data.draw(st.sampled_from(sorted(PACK)))]
@@ -288,7 +288,7 @@ def test_caches_beside_a_saved_data_set_are_left_out_and_said(tmp_path):
     (tmp_path / "state.json").write_text('{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}')
     assert len(read(tmp_path, say=said.append).items) == 3
     assert "not read: cache-1a2b.arrow: not among the files that state.json names" in said
-    (tmp_path / "state.json").write_text('{"epoch": 3}')  # another program's
+    (tmp_path / "state.json").write_text('{"epoch": 3}')  # a file of another program
     assert len(read(tmp_path).items) == 6
 
 
@@ -305,4 +305,4 @@ def test_a_file_that_is_another_byte_for_byte_is_said(tmp_path):
     assert "byte for byte" not in heard()
     for name in ("b", "c"):
         (tmp_path / f"{name}.csv").write_text("user,item,time\n\n")
-    assert "byte for byte" not in heard()  # headers alone
+    assert "byte for byte" not in heard()  # both have only a header

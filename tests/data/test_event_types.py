@@ -1,4 +1,4 @@
-"""Laws of types of events: each stays with its event, whatever is done to a log; and they say what the targets are."""
+"""Laws of event types: each stays with its event, whatever is done to a log, and they determine the targets."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ def column(values, parts=1):
 
 
 def made(log, first=None):
-    """Interactions of (item, type) by user; the items in front are of a user of their own."""
+    """Interactions of each user's (item, type) pairs; the items in `first` belong to an additional first user."""
     log = [[(item, None) for item in first or ()], *log] if first else log
     data = from_sequences([[item for item, _ in each] for each in log])
     times = np.arange(len(data.items), dtype=np.int64) * DAY
@@ -41,7 +41,7 @@ def made(log, first=None):
 
 
 def as_rows(data):
-    """(item, time, type) of all events, by external ids and names."""
+    """(item, time, type) of all events, with external ids and names."""
     texts = [(None, *data.types.names)[number] for number in data.types.numbers] if data.types else None
     items = data.catalogue.ids[np.asarray(data.items) - 1].tolist()
     return list(zip(items, data.times.tolist(), texts or [None] * len(items), strict=True))
@@ -126,7 +126,7 @@ WAYS = {"pandas": "DataFrame", "pyarrow": "table"}
 
 
 def written(folder, kind):
-    """The rows of FRAME in a file, or a table, of some kind."""
+    """The rows of FRAME, in a file or table of this kind."""
     path = folder / f"log.{kind}"
     if kind == "csv":
         FRAME.write_csv(path)
@@ -211,7 +211,7 @@ def test_splits_folds_and_held_out_items_keep_each_with_its_event(log, number):
     assert {*as_rows(latest)} <= {*rows}
     try:
         held = hold_out(splits.last_item(whole), 0.2, number).interactions
-    except UserError:  # of a few short histories
+    except UserError:  # raised for a few short histories
         return
     assert as_rows(held)[: len(rows)] == rows and {*as_rows(held)} == {*rows}
 
@@ -233,7 +233,7 @@ def test_a_fold_asks_in_the_numbers_of_its_window(log, cut):
             assert name == (of[time] if of[time] in known.types.names else None)
 
 
-# --- which events are asked
+# --- which events are targets
 
 
 @given(logs)

@@ -1,4 +1,4 @@
-"""Laws of data.filters: what is left is what a plain loop over lists leaves."""
+"""Laws of data.filters: they leave the rows that a plain loop over lists leaves."""
 
 import itertools
 from collections import Counter
@@ -23,7 +23,7 @@ logs = st.dictionaries(st.integers(1, 40), rows, min_size=1, max_size=8)
 
 
 def made(log):
-    """Interactions of {user: [(item, minute, weight), ...]}, and the same with the rows in order."""
+    """(Interactions, log): of {user: [(item, minute, weight), ...]}, with the rows of both sorted by time."""
     log = {user: sorted(each, key=lambda row: row[1]) for user, each in log.items()}
     data = from_sequences([[item for item, _, _ in each] for each in log.values()], users=list(log))
     flat = [row for each in log.values() for row in each]
@@ -32,7 +32,7 @@ def made(log):
 
 
 def as_log(data):
-    """The rows of interactions, by external ids."""
+    """{user: [(item, minute, weight), ...]} of interactions, with external ids."""
     items = data.catalogue.ids[data.items - 1].tolist()
     cells = list(zip(items, (data.times // MINUTE).tolist(), data.weights.tolist(), strict=True))
     bounds = zip(data.users.tolist(), data.offsets[:-1], data.offsets[1:], strict=True)
@@ -40,7 +40,7 @@ def as_log(data):
 
 
 def left(log):
-    """A log without users that have no rows; as weights are floats, so here."""
+    """A log without users that have no rows, and with weights as floats, as in Interactions."""
     return {user: [(i, t, float(w)) for i, t, w in each] for user, each in log.items() if each}
 
 
@@ -111,7 +111,7 @@ def test_a_sample_depends_on_the_user_alone(users, share):
     assert together.tolist() == alone
     assert not (
         filters.chosen(np.array(users, dtype=object), share / 2) & ~together
-    ).any()  # a smaller one is within it
+    ).any()  # a smaller sample is part of a larger one
 
 
 def test_a_sample_is_of_the_share_asked():
@@ -151,12 +151,12 @@ def test_sessions_and_training_sessions_go_with_their_rows():
     assert (~filters.repeats_at_once(again)).nonzero()[0].tolist() == sessions.offsets[:-1].tolist()
 
 
-events = st.tuples(st.integers(0, 2), st.integers(0, 2), st.booleans())  # of a user, in a session, whether it stays
+events = st.tuples(st.integers(0, 2), st.integers(0, 2), st.booleans())  # (user, session, whether it stays)
 
 
 @given(st.lists(events, min_size=1, max_size=30), st.integers(1, 4))
 def test_sessions_of_what_is_left_are_those_of_a_log_without_the_rest(rows, at_once):
-    """Also where a session goes on after what lay between was removed, and whatever the blocks."""
+    """Also if removing rows joins two parts of a session, and for any size of blocks."""
     user, session, keep = (np.array(column) for column in zip(*sorted(rows, key=lambda row: row[0]), strict=True))
 
     def sessions(rows):
@@ -223,7 +223,7 @@ def test_what_is_missing_is_said():
 
 
 def test_the_published_version_of_ml_1m_is_the_5_core_of_its_ratings(real_data):
-    """The counts of the SASRec paper, from the ratings as GroupLens gives them."""
+    """The counts are those of the SASRec paper, from the ratings as GroupLens publishes them."""
     from jaxrec.data.reading import read
 
     columns = {"user": "original_user_id", "item": "original_movie_id"}
@@ -276,7 +276,7 @@ FLAGS = [
 
 @given(logs, st.sampled_from(FLAGS), st.integers(1, 9))
 def test_block_by_block_the_same_is_left(log, options, rows):
-    """With all that a row has: times, weights, types and sessions."""
+    """With everything that a row can have: times, weights, types and sessions."""
     data, _ = made(log)
     names = np.arange(len(data.items)) % 4
     data = replace(data, types=Types(names.astype(np.uint8), ("buy", "like", "view")), train_sessions=1)

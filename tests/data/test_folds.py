@@ -1,4 +1,4 @@
-"""Laws of rolling folds: nothing of a test is known before it begins, and every question is what the log says."""
+"""Laws of rolling folds: nothing of a test is known before it begins, and all questions agree with the log."""
 
 import re
 from dataclasses import replace
@@ -19,12 +19,12 @@ from jaxrec.system.errors import UserError
 
 DAYS = 40
 row = st.tuples(st.integers(0, 5), st.integers(0, 8), st.integers(0, DAYS * 24 - 1))  # user, item, hour
-#: and two that say how long the log is
+#: with rows at the beginning and the end that fix the length of the log
 logs = st.lists(row, max_size=60).map(lambda rows: [*rows, (0, 0, 0), (0, 1, 0), (1, 0, DAYS * 24 - 1)])
 
 
 def log_of(rows):
-    """Interactions of (user, item, hour), in the order of users, then times, then as they come."""
+    """Interactions of (user, item, hour) rows, sorted by user and then by time; ties keep their order."""
     rows = sorted(rows, key=lambda each: (each[0], each[2]))
     users = sorted({user for user, _, _ in rows})
     data = from_sequences([[f"i{item}" for own, item, _ in rows if own == user] for user in users], users)
@@ -32,7 +32,7 @@ def log_of(rows):
 
 
 def brute(rows, fold, valid):
-    """(the items that train, {question: (history, target, whether it can be answered)}) of a fold, by hand."""
+    """A fold by plain loops: (data, items that train, {question: (history, target, whether it can be answered)})."""
     data = log_of(rows)
     rows = sorted(rows, key=lambda each: (each[0], each[2]))
     inside = [hour for *_, hour in rows if fold.window.since <= hour * DAY // 24 < fold.window.until]
@@ -49,7 +49,7 @@ def brute(rows, fold, valid):
 
 @given(logs, st.lists(row, max_size=20), st.integers(0, 3), st.sampled_from([None, 8]))
 def test_nothing_from_a_fold_on_changes_what_its_model_trains_and_chooses_on(rows, others, number, train):
-    """The future may be anything: other items, other users, or none at all but an event that ends the log."""
+    """The future may be anything: other items, other users, or nothing but an event that ends the log."""
     fold = folds.plan(log_of(rows), train, 7, 4)[number]
     past = [each for each in rows if each[2] * DAY // 24 < fold.test.since]
     future = [each for each in [*others, (9, 9, DAYS * 24 - 1)] if each[2] * DAY // 24 >= fold.test.since]
@@ -143,7 +143,7 @@ def test_without_dates_there_is_no_backtest(times):
         folds.plan(data, 1, 1, 1)
 
 
-@example(3875, 0.0223958, 0.000625, 36)  # tests of 53.8 s are of 54 whole ones
+@example(3875, 0.0223958, 0.000625, 36)  # tests of 53.8 s are rounded to 54 s
 @given(st.integers(1, 10**9), st.one_of(st.none(), st.floats(0.01, 1e4)), st.floats(0.01, 1e3), st.integers(1, 400))
 def test_a_log_that_is_too_short_says_what_fits(seconds, train, test, number):
     data = replace(from_sequences([[1, 2]]), times=np.array([0, seconds * 10**6]), name="log")
@@ -169,7 +169,7 @@ def test_a_table_of_dates_is_read_as_such():
 
 
 def test_who_has_no_item_that_trained_is_asked_nothing():
-    """Of the second's items one trained, which is the target, and not the one before it."""
+    """Of the second user's two items only the target trained, and not the one before it."""
     data = log_of([(0, 0, 0), (0, 1, 0), (2, 7, 35 * 24), (2, 0, 36 * 24), (0, 1, DAYS * 24 - 1)])
     fold = folds.plan(data, None, 7, 1)[0]
     asked = folds.asked(data, [fold])
@@ -180,7 +180,7 @@ def test_who_has_no_item_that_trained_is_asked_nothing():
 
 def test_a_log_as_long_as_its_folds_is_long_enough():
     log = lambda seconds: replace(from_sequences([[1, 2]]), times=np.array([0, seconds * 10**6]), name="log")
-    plan = folds.plan(log(20 * 86_400 - 1), 13, 3.5, 2)  # its last second counts
+    plan = folds.plan(log(20 * 86_400 - 1), 13, 3.5, 2)  # the last second is included
     assert plan[0].window == (0, 13 * DAY) and plan[-1].test.until == 20 * DAY
     with pytest.raises(UserError, match="would fit"):
         folds.plan(log(20 * 86_400 - 2), 13, 3.5, 2)

@@ -1,4 +1,4 @@
-"""Laws of data.ids: ids are what they were, or the column is refused."""
+"""Laws of data.ids: ids are kept as they are, or the column is refused."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ START = 1_396_321_200
 
 
 def collected(*batches, kind="", keep_na=False):
-    """The ids of some columns, one a file, none of whose values is bad."""
+    """The Ids of columns from several files, one column per file, without bad values."""
     ids = Ids("what", kind, keep_na)
     for number, values in enumerate(batches, 1):
         series = values if isinstance(values, pl.Series) else pl.Series(values)
@@ -216,7 +216,7 @@ def test_with_text_and_words_kept_every_id_comes_back(name, rows):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         WRITERS[name]([(*row, START + at) for at, row in enumerate(rows)], path)
-        if name.endswith("csv"):  # whose line ends are \n, within quotes too
+        if name.endswith("csv"):  # \r\n is read as \n, even within quotes
             rows = [tuple(id.replace("\r\n", "\n") for id in row) for row in rows]
         found = pairs_of(read(path, ids="text", keep_na_ids=True))
         assert sorted(found) == sorted(rows)
@@ -238,7 +238,7 @@ def test_text_is_text_even_of_integers(tmp_path, name):
     assert pairs_of(read(tmp_path / name)) == [(1, 5), (1, 6)]
 
 
-@pytest.mark.parametrize("lines", [1, 2])  # two: with a blank line between, as the slow reader has it
+@pytest.mark.parametrize("lines", [1, 2])  # 2: with blank lines, which the slow reader takes
 def test_numbers_in_json_are_ids_as_they_are_written(tmp_path, lines):
     rows = ['{"user": 1.0, "item": 1}', '{"user": 1, "item": 10000000000000001.0}', '{"user": -0, "item": 3e2}']
     (tmp_path / "a.jsonl").write_text(("\n" * lines).join(rows) + "\n")
@@ -298,7 +298,7 @@ def test_lines_of_histories_have_the_same_ids(tmp_path, name):
 
 
 def test_bytes_are_no_text_even_where_they_could_be():
-    ids = pl.Series([bytes(15) + b"a", bytes(15) + b"b"])  # UUIDs, as pyarrow has them
+    ids = pl.Series([bytes(15) + b"a", bytes(15) + b"b"])  # UUIDs, as pyarrow stores them
     with pytest.raises(UserError, match="column what holds bytes that are not UTF-8: write it as text"):
         Ids("what").clean(ids, "f")
 

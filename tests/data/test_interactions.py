@@ -16,7 +16,7 @@ histories = st.lists(st.lists(ids, min_size=1, max_size=6), min_size=1, max_size
 
 
 def external(data) -> list[list]:
-    """The histories, as external ids."""
+    """The histories, in external ids."""
     bounds = zip(data.offsets[:-1], data.offsets[1:], strict=True)
     return [data.catalogue.ids[data.items[start:stop] - 1].tolist() for start, stop in bounds]
 
@@ -88,7 +88,7 @@ def test_the_fingerprint_knows_every_part():
 
 def test_the_fingerprint_is_fixed_and_that_of_a_memory_map(tmp_path):
     data = from_sequences([[1, 2, 3], ["a", "é"]], users=["u", "v"])
-    # work folders store it: the same data must have it in years to come
+    # workdirs store it, so the same data must have the same fingerprint for years to come
     assert fingerprint(data) == "d7d0d0a49d6fb65f18957bd06177cf2760d72427df87e44756f1f1836f091c2f"
     data.items.tofile(tmp_path / "items.bin")
     assert fingerprint(replace(data, items=np.memmap(tmp_path / "items.bin", np.int32, "r"))) == fingerprint(data)

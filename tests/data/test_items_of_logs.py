@@ -1,4 +1,4 @@
-"""The table of items that lies beside a log, or is named with it, whatever the log is."""
+"""The table of items that is beside a log, or is named with it, for logs of every kind."""
 
 import io
 
@@ -118,7 +118,7 @@ TABLES = ",sku,title\n0,5,Five\n1,6,Six\n", "sku,title,\n5,Five,\n6,Six,\n", ",,
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_is_read_with_a_column_without_a_name(tmp_path, table):
     put_log(tmp_path)
-    (tmp_path / "items.csv").write_text(table)  # as pandas writes its index, and others a separator at the end
+    (tmp_path / "items.csv").write_text(table)  # an index from pandas, or a separator at the ends of lines
     (tmp_path / "users.csv").write_text(",user_id,age\n0,1,20\n1,2,30\n")
     said = []
     data = read(tmp_path / "log.csv", columns={"item": "sku"}, say=said.append)
@@ -165,7 +165,7 @@ def write(folder, name, text):
     return folder / name
 
 
-SPACED = {  # a log and a table of its items -> their titles by the log's ids
+SPACED = {  # case -> (a log's rows, a table of its items, {id in the log: title})
     "spaces are parts of ids": ("u,x \nu,x\n", "item,title\nx ,One\nx,Two\n", {"x ": "One", "x": "Two"}),
     "on both sides": ("u,x \nu,y\n", "item,title\nx , One \ny,Two\n", {"x ": "One", "y": "Two"}),
     "in quotes": ('u,"x "\nu,y\n', 'title,item\nOne,"x "\nTwo,y\n', {"x ": "One", "y": "Two"}),

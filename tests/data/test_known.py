@@ -1,4 +1,4 @@
-"""Data sets that papers share are known again, and told from what only looks like them."""
+"""Data sets that papers share are recognised, and distinguished from what only looks like them."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Laws of data.log: a log in any order and any batches is what plain Python sorts it to."""
+"""Laws of data.log: a log in any order and any batches gives what plain Python sorts it to."""
 
 import itertools
 from collections import defaultdict
@@ -23,7 +23,7 @@ numbers = st.integers(-3, 12).map(str)
 
 @st.composite
 def rows(draw):
-    """Rows of (user, item, time, weight, session), two items or more; the ids integers alone, or anything."""
+    """Rows of (user, item, time, weight, session), two items or more; a column's ids are all integers, or any text."""
     users, items = draw(st.sampled_from([tokens, numbers])), draw(st.sampled_from([tokens, numbers]))
     row = st.tuples(users, items, st.integers(0, 4), st.integers(1, 5), st.sampled_from("pqr"))
     found = draw(st.lists(row, min_size=1, max_size=15))
@@ -46,13 +46,13 @@ def collected(rows, roles=tuple(NAMES), cuts=(), skip=False):
 
 
 def as_id(tokens):
-    """What as_ids makes of the tokens: {token: id}."""
+    """{token: id}, with the ids that `as_ids` makes of the tokens."""
     plain = all(t.lstrip("-").isdecimal() and str(int(t)) == t and -(2**63) <= int(t) < 2**63 for t in tokens)
     return {token: int(token) if plain else token for token in tokens}
 
 
 def reference(rows):
-    """Plain Python: {user: [(item, time, weight, session), ...]}, users sorted, rows by time, ties as they came."""
+    """By plain Python: {user: [(item, time, weight, session), ...]}, users sorted, rows by time, ties as they came."""
     users, items = as_id({row[0] for row in rows}), as_id({row[1] for row in rows})
     histories = defaultdict(list)
     for user, item, time, weight, session in rows:
@@ -75,7 +75,7 @@ def test_ids_give_back_the_tokens(batches):
 
 @given(st.lists(st.lists(st.integers(-3, 2**63 - 1) | st.integers(0, 20), max_size=6), min_size=1, max_size=4))
 def test_numbers_are_numbered_as_their_texts(batches):
-    """Columns of integers and of text may alternate, as in shards; numbers beyond the table are words."""
+    """Columns of integers and of text may alternate, as in shards; integers too large for the table count as text."""
     mixed, text = Ids("user"), Ids("user")
     for index, batch in enumerate(batches):
         words = pl.Series(list(map(str, batch)), dtype=pl.String)
@@ -169,7 +169,7 @@ def test_bad_rows_are_counted_said_and_no_more(rows, flaws, cuts):
     for at, (column, value) in flaws:
         if at < len(rows) - 2:
             flawed[at][column] = value
-            why[at] = min(why.get(at, 9), (0, 1, 3, 4, 2)[column])  # the ids are looked at first
+            why[at] = min(why.get(at, 9), (0, 1, 3, 4, 2)[column])  # ids are checked first
     log = collected(flawed, cuts=cuts, skip=True)
     good = collected([row for at, row in enumerate(rows) if at not in why])
     assert log.rows == good.rows and log.bad.count == len(why)

@@ -1,4 +1,4 @@
-"""Odd input that is right: every kind is read, and the rows are those that were written."""
+"""Odd but valid input of every kind is read, and gives the rows that were written."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from jaxrec.data import prepared
 
 @pytest.mark.parametrize(("name", "number"), numbered(ODD))
 def test_what_is_odd_but_right_is_read(name, number, tmp_path, capsys, tabulate, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # hundreds of folders, none of which has to last
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # hundreds of folders, none of which must survive a crash
     odd = ODD[name](tmp_path / "in", random.Random(f"{name} {number}"), number)
     output = tmp_path / "out"
     status = cli.main(["prepare", "--input", str(odd.path), "--output", str(output), *odd.flags])

@@ -1,4 +1,4 @@
-"""Laws of data.ordering: shards come in the order of their names, and splits in the order of their events."""
+"""Laws of data.ordering: shards are read in the order of their names, and splits in the order of their events."""
 
 import random
 from pathlib import Path
@@ -12,7 +12,7 @@ from jaxrec.data.ordering import NewestFirst, ordered
 from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
 
-NAMES = {  # in their right order -> the splits that are said
+NAMES = {  # names in their right order -> the splits that are reported
     ("part-2.csv", "part-10.csv", "test.csv"): "",
     ("d=2/b.csv", "d=10/a.csv"): "",
     ("test-1.csv", "test-2.csv"): "",
@@ -31,14 +31,14 @@ NAMES = {  # in their right order -> the splits that are said
 @pytest.mark.parametrize("names", NAMES, ids=" ".join)
 @pytest.mark.parametrize("within", [False, True])
 def test_splits_come_in_their_order_and_that_is_said(names, within):
-    root = Path("test/in/train")  # which says nothing, as it is the folder of all
+    root = Path("test/in/train")  # names no split, as all files are in it
     files = [File(root / "a.zip", name) if within else File(root / name, root=root) for name in names]
     mixed, said = random.Random(0).sample(files, len(files)), []
     assert ordered(mixed, said.append) == files
     assert said == [f"files in the order of the splits that their names say: {NAMES[names]}"] * bool(NAMES[names])
 
 
-SAVED = {  # as `datasets` saves them to a disk, and its hub keeps them
+SAVED = {  # as `datasets` saves to disk, and as its hub stores them
     "ds/data-00000-of-00001.arrow": "abz",
     "dict/train/data-00000-of-00001.arrow": "ab",
     "dict/test/data-00000-of-00001.arrow": "z",
@@ -62,7 +62,7 @@ def test_data_sets_of_hugging_face_are_read_without_what_lies_beside_them(tmp_pa
     assert [str(data.catalogue.ids[item - 1]) for item in data.items] == ["a", "b", "z"]
 
 
-DATED = {  # in the order of their dates -> whether that of their names is another
+DATED = {  # names in the order of their dates -> whether sorting by name gives another order
     ("12-31-2019/a.csv", "01-02-2020/a.csv"): True,
     ("31-12-2019.csv", "01-01-2020.csv"): True,
     ("31122019.csv", "01012020.csv"): True,
@@ -75,7 +75,7 @@ DATED = {  # in the order of their dates -> whether that of their names is anoth
         "01-02-2020.csv",
         "01-03-2020.csv",
         "02-02-2020.csv",
-    ): True,  # by the months first; by the days first it is another
+    ): True,  # month first; with the day first, the order differs
     ("01-01-2020.csv", "01-13-2020.csv", "02-01-2020.csv"): False,
     ("01-01-2020.csv", "02-01-2020.csv"): False,
     ("12-2019.csv", "01-2020.csv"): True,
@@ -89,7 +89,7 @@ DATED = {  # in the order of their dates -> whether that of their names is anoth
     ("20191231.csv", "20200101.csv"): False,
     ("2020/01/b.csv", "2020/02/a.csv"): False,
     ("marble.csv", "mayor.csv", "aprils.csv"): False,
-    ("jan.csv", "other.csv", "dec.csv"): False,  # not all are dates
+    ("jan.csv", "other.csv", "dec.csv"): False,  # one is no date
     ("train_dec.csv", "test_jan.csv"): False,
 }
 
@@ -167,6 +167,6 @@ def test_a_few_rows_after_one_of_their_own_user_say_nothing():
 
 
 def test_rows_of_two_users_are_not_of_one_time():
-    """The newest of one user and the oldest of the next."""
+    """Where one user's newest row and the next user's oldest have the same time, that is no tie."""
     assert not noted([(user, user % 2 + time) for user in range(40) for time in (2, 1)])
     assert noted([(user, time) for user in range(40) for time in (2, 1, 1)])[0].count("40 have the time")

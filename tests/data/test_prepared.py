@@ -1,4 +1,4 @@
-"""The prepared folder: what is loaded is what was saved, mapped; it is whole, or it is not there."""
+"""Prepared folders: what is loaded is what was saved, memory-mapped; a folder is complete, or it is absent."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def ids(number):
 
 @st.composite
 def typed(draw, total):
-    """Types of so many events, or None."""
+    """Types of this many events, or None."""
     column = event_types.Column("type")
     column.add(
         pl.Series(draw(st.lists(st.one_of(st.none(), text), min_size=total, max_size=total)), dtype=pl.String), ""
@@ -44,7 +44,7 @@ def typed(draw, total):
 
 @st.composite
 def many(draw):
-    """Interactions of every make."""
+    """Interactions with any of the optional fields."""
     lengths = draw(st.lists(st.integers(1, 5), min_size=2, max_size=6))
     users, total, vocabulary = len(lengths), sum(lengths), draw(st.integers(2, 8))
     rows = lambda kind, dtype: np.array(draw(st.lists(kind, min_size=total, max_size=total)), dtype)
@@ -111,7 +111,7 @@ def snapshot(folder):
 
 
 def test_arrays_beyond_any_memory_load_at_once(tmp_path):
-    """A file of a tebibyte, all of it a hole: to read it would take minutes, and memory that no machine has."""
+    """A sparse file of one tebibyte: reading it would take minutes, and memory that no machine has."""
     number = 2**38
     prepared.save(SMALL, tmp_path / "out", {})
     (tmp_path / "out" / "items.npy").unlink()
@@ -164,7 +164,7 @@ prepared.save(from_sequences([[5, 6, 7], [6, 5]], users=["a", "b"]), sys.argv[1]
 
 @pytest.mark.parametrize(("old", "renames"), [(False, 0), (False, 1), (True, 0), (True, 1), (True, 2)])
 def test_what_is_killed_leaves_nothing_that_is_taken_for_data(tmp_path, old, renames):
-    """Killed while it writes, or before one of the renames at the end."""
+    """It is killed while it writes, or before one of the renames at the end."""
     path = tmp_path / "out"
     if old:
         prepared.save(OTHER, path, {})
@@ -181,7 +181,7 @@ def test_what_is_killed_leaves_nothing_that_is_taken_for_data(tmp_path, old, ren
     if not old:
         with pytest.raises(UserError):
             reading.read(tmp_path)
-    with pytest.raises(RuntimeError):  # the next fails too: the old one is there still
+    with pytest.raises(RuntimeError):  # the next attempt fails too, and keeps the old folder
         prepared.save(SMALL, path, {}, lambda folder: (_ for _ in ()).throw(RuntimeError))
     assert list(tmp_path.iterdir()) == ([path] if old else [])
     if old:
@@ -217,7 +217,7 @@ def test_what_is_foreign_is_never_touched(tmp_path, files):
 
 @pytest.mark.parametrize("stranger", ["run/checkpoint", "notes.txt"])
 def test_what_lies_in_a_prepared_folder_is_not_removed_with_it(tmp_path, stranger):
-    """A workdir may well lie within the folder that it was trained on."""
+    """A workdir may well be inside the folder that it was trained on."""
     prepared.save(OTHER, tmp_path / "out", {})
     (tmp_path / "out" / stranger).parent.mkdir(exist_ok=True)
     (tmp_path / "out" / stranger).touch()
@@ -243,7 +243,7 @@ def test_empty_folders_links_and_the_current_folder_will_do(tmp_path, monkeypatc
 
 
 def write_pairs(path):
-    """Lines of a user and an item that grow to more than 100 kB, which do not compress."""
+    """Writes lines of a user and an item that take more than 100 kB once prepared, and do not compress."""
     users = [hashlib.sha256(b"%d" % user).hexdigest() for user in range(2_000)]
     path.write_text("".join(f"{user} {item}\n" for at, user in enumerate(users) for item in (at % 7, at % 5)))
 
@@ -260,7 +260,7 @@ sys.exit(cli.main(["prepare", "--input", sys.argv[2], "--output", sys.argv[3]]))
     ("limit", "old"), some([(a, b) for a in (0, 100, 1_000, 20_000) for b in (True, False)], (0, True), (1_000, False))
 )
 def test_a_file_that_the_kernel_refuses_to_grow_leaves_nothing(tmp_path, limit, old):
-    """The limit of a process in place of a full disk: the same call fails, for arrays or for Parquet."""
+    """A limit on a process's files stands in for a full disk: the same call fails, for arrays or for Parquet."""
     write_pairs(tmp_path / "pairs.txt")
     path = tmp_path / "parent" / "out"
     if old:

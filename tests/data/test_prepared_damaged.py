@@ -79,7 +79,7 @@ def test_another_bit_anywhere_is_noticed(data):
             got = loaded(path)
         except UserError as error:
             assert str(path) in str(error) and "prepare it again" in str(error)
-        else:  # white space of the JSON
+        else:  # only white space of the JSON differs
             assert file.name == "meta.json"
             same(got, FULL)
 

@@ -21,7 +21,7 @@ from jaxrec.system.errors import UserError
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """$JAXREC_DATA with the data set `shop`, and another folder to stand in."""
+    """$JAXREC_DATA, a folder with the data set `shop`; another folder is the current one."""
     (tmp_path / "data" / "shop").mkdir(parents=True)
     (tmp_path / "data" / "shop" / "sequences.txt").write_text("1 5 6\n")
     (tmp_path / "here").mkdir()
@@ -54,7 +54,7 @@ PAIRS = b"1 5\n1 6\n2 5\n"
 
 @pytest.fixture
 def served(root, monkeypatch):
-    """The public data set `tiny` on a server of this machine; `served()` ends the server."""
+    """Serves the public data set `tiny` from this machine; `served()` stops the server."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -124,7 +124,7 @@ def test_what_is_like_the_name_is_proposed(root):
             locate(name)
         assert "So name a folder" in str(caught.value)
     with pytest.raises(UserError) as caught:
-        locate(str(root / "shpo"))  # is no other path under $JAXREC_DATA
+        locate(str(root / "shpo"))  # the same path under $JAXREC_DATA: listed once
     assert str(caught.value).count(f"  {root / 'shpo'}") == 1 and str(caught.value).count(str(root / "shop")) == 1
     with pytest.raises(UserError) as caught:
         locate("nothing-like-it")
@@ -159,12 +159,12 @@ def test_a_public_data_set_is_fetched_once(root, served):
     with pytest.raises(UserError, match=r"tiny.txt of this machine, as tiny.txt \(2.0 MB\)") as caught:
         locate("tiny")
     assert f"{cached}\n" in str(caught.value)
-    assert not cached.exists()  # to locate is not to load
+    assert not cached.exists()  # locating fetches nothing
     assert load("tiny").items.tolist() == [1, 2, 1]
     served()
     assert load("tiny").items.tolist() == [1, 2, 1]
     assert locate("tiny") == str(cached)
-    assert load(locate("tiny")).items.tolist() == [1, 2, 1]  # as a workdir names it
+    assert load(locate("tiny")).items.tolist() == [1, 2, 1]  # the name that a workdir stores
     assert not sources.missing(locate("tiny"))
     cached.unlink()
     assert sources.missing(str(cached))
@@ -284,7 +284,7 @@ def test_the_real_ml_1m_is_the_version_meant(real_data, monkeypatch):
 def test_the_files_that_papers_share_are_those_of_the_folders(name, root, real_data, monkeypatch):
     folder = real_data(name)
     lines = gzip.decompress((folder / "sequences.txt.gz").read_bytes())
-    if name == "beauty-bert4rec":  # there an interaction has a line
+    if name == "beauty-bert4rec":  # that file has one interaction per line
         histories = (line.split() for line in lines.splitlines())
         lines = b"".join(b"%s %s\n" % (user, item) for user, *items in histories for item in items)
     public = sources.PUBLIC[name]
@@ -293,7 +293,7 @@ def test_the_files_that_papers_share_are_those_of_the_folders(name, root, real_d
     (root / public.names[-1]).write_bytes(lines)
     shared = load(name)
     monkeypatch.setenv("JAXREC_DATA", str(folder.parent))
-    whole = load(name)  # has times too, and the items' names
+    whole = load(name)  # also has times, and the items' names
     assert whole.items.tolist() == shared.items.tolist()
     assert whole.offsets.tolist() == shared.offsets.tolist()
 

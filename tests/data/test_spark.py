@@ -1,6 +1,6 @@
-"""Laws of data.spark: Spark writes the same prepared folder as `prepare` does of the same table.
+"""Laws of data.spark: Spark writes the same prepared folder as `prepare` does from the same table.
 
-The rules that its workers follow are tested without Spark; all else where PySpark is, in local mode.
+The rules that its workers follow are tested without Spark; the rest in local mode, where PySpark is installed.
 """
 
 import gzip
@@ -25,7 +25,7 @@ TOP = b"user_id,item_id,timestamp,event\n"
 
 
 def lines(*texts, block=0, begin=10):
-    """Lines of a file as Spark hands them to its workers."""
+    """Lines of a file, as Spark passes them to its workers."""
     places = {"file": 0, "block": block, "row": range(begin, begin + len(texts))}
     schema = {"line": pl.Binary, "file": pl.Int32, "block": pl.Int64, "row": pl.Int64}
     return pl.DataFrame({"line": [text.encode() for text in texts], **places}, schema)
@@ -61,7 +61,7 @@ def test_rows_keep_their_places_whatever_the_batches():
     assert bad.select("row", "why", "text").rows() == [(15, "item_id is empty", "'4,,8,d'")]
     parts = [lines(text, begin=10 + at) for at, text in enumerate(texts)]
     assert cleaned(parts).filter(pl.col("state") == reading.GOOD)["item"].equals(good["item"])
-    assert cleaned([lines(*texts[1:], block=64)])["item"].to_list() == whole["item"].to_list()  # a later part of it
+    assert cleaned([lines(*texts[1:], block=64)])["item"].to_list() == whole["item"].to_list()  # without the header
 
 
 def test_a_file_with_another_header_and_a_quote_over_lines_end_it():
@@ -120,7 +120,7 @@ def test_the_flags_are_those_of_prepare(capsys):
 
 @pytest.fixture(scope="module")
 def spark():
-    """A session of two threads, whose files are read in small parts."""
+    """A session with two threads that reads files in small parts."""
     pytest.importorskip("pyspark", reason="no pyspark: pip install 'jaxrec[spark]'")
     if not shutil.which("java"):
         pytest.skip("no Java for Spark")
@@ -134,7 +134,7 @@ def spark():
 
 
 def shop(seed=0, rows=900, start=START):
-    """A log with ties, repeats, sessions and duplicates, in the order of a file."""
+    """A log with ties, repeats, sessions and duplicates, in the order that its file has."""
     random = np.random.default_rng(seed)
     users = random.integers(0, 30, rows)
     frame = pl.DataFrame(
@@ -151,7 +151,7 @@ def shop(seed=0, rows=900, start=START):
 
 
 def write_csv(folder):
-    """Shards ordered by the numbers in their names, the second compressed; and a table of items beside them."""
+    """Writes shards in the order of the numbers in their names, the second compressed, beside a table of items."""
     folder.mkdir()
     frame = shop()
     for at, part in enumerate(frame.iter_slices(-(-len(frame) // 3))):
@@ -163,7 +163,7 @@ def write_csv(folder):
 
 
 def write_parquet(folder):
-    """Folders of days, whose names are columns; the times are dates, the ids integers."""
+    """Writes a folder per day, with columns in folder names; the times are datetimes, the ids integers."""
     frame = shop(1).with_columns(
         pl.from_epoch("timestamp").cast(pl.Datetime("us")),
         item_id=pl.col("item_id").str.extract(r"(\d+)").cast(pl.Int32),
@@ -175,7 +175,7 @@ def write_parquet(folder):
 
 
 def write_tsv(path):
-    """Days as numbers, and a user's id that is text among integers."""
+    """Writes times as days like 20140401, and one user id that is text among integers."""
     frame = shop(2).with_columns(
         timestamp=20_140_401 + pl.col("item_id").str.len_chars(), user_id=pl.col("user_id").cast(pl.String)
     )
@@ -185,7 +185,7 @@ def write_tsv(path):
 
 
 def write_types(path):
-    """Other types of Parquet: decimals, times with a zone, categories, whole numbers stored as floats."""
+    """Writes what Parquet has beside text and integers: decimals, times with a time zone, categories, whole floats."""
     times = pl.from_epoch("timestamp").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
     frame = shop(5).with_columns(times.dt.convert_time_zone("Europe/Paris"), pl.col("item_id").cast(pl.Categorical))
     frame.with_columns(pl.col("user_id").cast(pl.Decimal(10, 2)), visit=pl.col("visit").cast(pl.Float64)).write_parquet(
@@ -195,7 +195,7 @@ def write_types(path):
 
 
 def write_fractions(path):
-    """Times with fractions of a second, and ids of integers that a program wrote as floats."""
+    """Writes times with fractions of a second, and integer ids as floats, as some programs write them."""
     own = pl.col("user_id").cast(pl.Float64).cast(pl.String)
     shop(6).with_columns(own, pl.col("timestamp") + 0.25).write_parquet(path)
     return path
@@ -237,7 +237,7 @@ CASES = {
 
 
 def both(spark, path, tmp_path, columns, options=None, filters=None):
-    """The folders written by `prepare` and by Spark, with the notes of each or the reason why it refused."""
+    """(the folder that `prepare` wrote, the one that Spark wrote, what each printed or why it refused)."""
     from jaxrec.data.spark.job import prepare
 
     options, found = options or {}, []
@@ -296,7 +296,7 @@ def test_spark_refuses_what_prepare_refuses_in_its_words(spark, tmp_path, kind):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     options = {"only": ["event=sold"]} if "never" in kind else {"on_bad_row": "skip"} if kind == "all bad" else {}
     _, _, (one, other) = both(spark, path, tmp_path, {}, options)
-    assert isinstance(one, str) and re.sub(r", [^ ]*, line \d+\)", ")", one) == other  # Spark has no line numbers
+    assert isinstance(one, str) and re.sub(r", [^ ]*, line \d+\)", ")", one) == other  # Spark can't name that line
 
 
 @pytest.mark.slow
@@ -310,7 +310,7 @@ def test_bad_rows_are_skipped_and_told(spark, tmp_path):
 
 @pytest.mark.slow
 def test_a_table_of_another_kind_is_read_as_it_lies(spark, tmp_path):
-    """Delta and the like are loaded by their packages, as ORC is here; a DataFrame is taken as it is."""
+    """Spark loads formats like Delta by their packages, as it does ORC here; a DataFrame is taken as it is."""
     from jaxrec.data.spark.job import prepare
 
     frame = shop(3).unique(["user_id", "timestamp"], maintain_order=True)

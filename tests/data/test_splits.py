@@ -20,7 +20,7 @@ histories = st.lists(st.lists(st.integers(1, 9), max_size=6), max_size=6)
 
 
 def parts(split, user):
-    """The training items, and the one question of each kind as (history, target), or None where there is none."""
+    """(training items, validation, test) of a user, the latter two as [(history, target)], or [] without a question."""
     items = split.interactions.items
 
     def question(questions):
@@ -80,7 +80,7 @@ def test_the_offsets_are_left_alone():
 
 @st.composite
 def timed(draw, relative=False):
-    """Interactions with times that do not fall within a history, few enough to meet."""
+    """Interactions whose times never decrease within a history; they are few, so that some are equal."""
     lists = draw(histories)
     times = [sorted(draw(st.lists(st.integers(0, 20), min_size=len(x), max_size=len(x)))) for x in lists]
     times = np.array([t for some in times for t in some], np.int64)
@@ -125,7 +125,7 @@ def test_by_time_is_what_it_says(data, q):
 
 @given(timed(), shares)
 def test_by_time_nothing_comes_after_what_is_asked(data, q):
-    """No trained event is as late as a question's target, no validated one as late as a test's; histories are past."""
+    """Trained events precede all targets, and validated ones test targets; no history is later than its own target."""
     split = by_time(data, q)
     trained = data.times[slices(split.start, split.stop)]
     valid, test = (data.times[questions.stop] for questions in (split.valid, split.test))
@@ -157,7 +157,7 @@ def test_times_that_are_no_moments_are_told(of, times, said):
 
 @st.composite
 def in_sessions(draw):
-    """Interactions whose test sessions are known by number, or by time, of users or of sessions within users."""
+    """Interactions whose test sessions are given by number or by time; users are the sessions, or have several each."""
     data = draw(timed())
     if draw(st.booleans()) and len(data.items):
         cuts = draw(st.sets(st.integers(0, len(data.items))))
@@ -165,7 +165,7 @@ def in_sessions(draw):
         ids = np.arange(len(offsets) - 1) + 100
         data = replace(data, sessions=Sessions(offsets, ids))
     if draw(st.booleans()):
-        number = draw(st.integers(0, len(data.users)))  # of histories, as by_session takes it
+        number = draw(st.integers(0, len(data.users)))  # counts histories, as in by_session
         relative = draw(st.booleans())
         data = replace(data, train_sessions=number, relative=relative)
     return data
@@ -214,7 +214,7 @@ def test_by_time_no_training_session_reaches_into_the_test(data, q):
     new = split.interactions
     first = new.offsets[new.train_sessions]
     if 0 < first < len(new.items):
-        last = new.times[new.offsets[new.train_sessions + 1 :] - 1]  # of every test session
+        last = new.times[new.offsets[new.train_sessions + 1 :] - 1]  # the last event of every test session
         assert new.times[:first].max() <= last.min()
     starts = new.times[new.offsets[:-1]]
     for part in np.split(starts, [new.train_sessions]):
@@ -237,7 +237,7 @@ def test_test_events_that_cannot_be_asked_are_counted():
 
 
 def test_training_histories_in_parts_train_with_all_their_parts():
-    """train_sessions counts histories, as the lines of sequences.txt do; their parts are the sessions."""
+    """train_sessions counts histories, which are the lines of sequences.txt; the sessions are their parts."""
     data = replace(from_sequences([[1, 2, 3, 1], [2, 3], [3, 1]], users=["a", "b", "c"]), train_sessions=2)
     parted = replace(data, sessions=Sessions(np.array([0, 2, 4, 6, 8]), np.arange(4)))
     made = sessions(parted, valid=0)

@@ -1,4 +1,4 @@
-"""Laws of data.stores: what lies in an object store is read, and written there, as if it lay in a folder."""
+"""Laws of data.stores: an object store is read and written as if it were a folder."""
 
 import json
 import shutil
@@ -63,7 +63,7 @@ def test_a_log_is_read_as_if_it_lay_here(store, tmp_path, kind):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A Hugging Face hub with the data set hub_server.REPO, whose files lie in a folder."""
+    """A Hugging Face hub with the data set hub_server.REPO, whose files are those of a folder."""
     package = pytest.importorskip("huggingface_hub", reason="no huggingface_hub: pip install 'jaxrec[stores]'")
     with hub_server.served(tmp_path / "hub") as server:
         at = f"http://127.0.0.1:{server.server_port}"
@@ -95,7 +95,7 @@ def test_a_log_of_the_hugging_face_hub_is_read_as_if_it_lay_here(hub, tmp_path, 
 
 
 def test_a_page_in_place_of_a_store_is_not_taken_for_an_empty_place(store, monkeypatch):
-    """Whether a Delta table lies above must be known: its files hold removed rows too."""
+    """Whether the file belongs to a Delta table must be certain, as the files of such a table hold removed rows too."""
     store.pipe("/bucket/logs/a.csv", FRAME.write_csv().encode())
 
     monkeypatch.setattr(type(store), "exists", lambda self, path, **kwargs: json.loads("<html>"))
@@ -201,7 +201,7 @@ def test_plain_names_are_no_addresses(name):
 
 
 def test_a_lone_file_is_told_of_where_its_store_only_names_it(store, monkeypatch):
-    """As adlfs does."""
+    """adlfs is such a store."""
     store.pipe("/bucket/log.csv", b"user,item")
     monkeypatch.setattr(store, "find", lambda path, detail: [path])
     assert objects.find(store, "/bucket/log.csv")["/bucket/log.csv"]["size"] == 9

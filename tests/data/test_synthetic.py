@@ -39,7 +39,7 @@ def padded(items, offsets):
 
 
 def tiny(**changes):
-    """Ten items in cells of three and two; the fourth item is the cue's."""
+    """A world of ten items, in cells of three and two; the cue decides the fourth item of a history."""
     options = {"items": 10, "tastes": 2, "groups": 2, "branches": 2, "period": 3, "lengths": (5, 5)}
     return synthetic.world(**options | {"whim": 0.3, "stray": 0.3, "drift": 0.3} | changes)
 
@@ -79,7 +79,7 @@ def test_probabilities_sum_to_one_over_the_unseen_and_ignore_padding(world, user
 
 
 def test_simulated_users_follow_the_probabilities():
-    """Chi-square of the next items of 400,000 users, given all that came before, against `best`."""
+    """A chi-square test of the next items of 400,000 users, given all items before, against `best`."""
     world, users = tiny(), 400_000
     chunks = range(0, users, 100_000)
     histories = np.concatenate([padded(*synthetic.histories(world, c, c + 100_000)) for c in chunks])
@@ -94,14 +94,14 @@ def test_simulated_users_follow_the_probabilities():
         assert not counts[expected == 0].any()
         tested = expected >= 5
         excess = np.where(tested, (counts - expected) ** 2 / np.where(tested, expected, 1), 0).sum()
-        freedom = (1 - p)[tested].sum()  # the mean of `excess`, exactly: a row's cells less one where all are tested
+        freedom = (1 - p)[tested].sum()  # the exact mean of `excess`: a row's cells less one if all are tested
         assert 1e-3 < chi2.sf(excess, freedom) < 1 - 1e-3, f"after {t} items: {excess:.0f} for {freedom}"
 
 
 @settings(max_examples=20, deadline=None)
 @given(worlds(), st.integers(0, 5))
 def test_filtering_is_the_sum_over_all_taste_paths(world, user):
-    """The definition in the module's docstring, path by path and item by item."""
+    """By the definition in the module's docstring, path by path and item by item."""
     history = synthetic.histories(world, user, user + 1)[0]
     tastes = range(world.mass.shape[1])
     group, flavour, rank = synthetic.parts(world, np.arange(1, world.items + 1))
@@ -138,16 +138,16 @@ def test_the_first_item_and_the_one_before_the_last_tell_what_the_last_cannot():
         return np.bincount(group, synthetic.best(world, history[None])[0], len(world.rule))
 
     def other(history, at):
-        """The same history with an item of every other group there."""
+        """[(group, the same history with an item of this group at that position)] for every group."""
         free = np.setdiff1d(np.arange(1, world.items + 1), history)
         swaps = [free[group[free - 1] == g][0] for g in range(len(world.rule))]
         return [(g, np.where(np.arange(len(history)) == at, swap, history)) for g, swap in enumerate(swaps)]
 
     history = items[: offsets[1]].copy()
     for first, changed in other(history[:8], 0):
-        assert groups(changed).argmax() == first  # position 8 is the cue's
+        assert groups(changed).argmax() == first  # the cue decides position 8
     ordinary = [groups(changed).argmax() for _, changed in other(history[:7], 5)]
-    assert len(set(ordinary)) == 4  # the branches of one last group
+    assert len(set(ordinary)) == 4  # the branches that follow one last group
 
 
 def test_best_metrics_are_what_its_ranking_gets():
@@ -166,7 +166,7 @@ def test_best_metrics_are_what_its_ranking_gets():
 
 
 def test_counting_transitions_is_not_enough():
-    """The default data: the best is at least 1.5 times the transitions' NDCG@10, and popularity is far below."""
+    """On the default data, the best NDCG@10 is at least 1.5 times that of transitions, and popularity is far below."""
     world = synthetic.world()
     data = synthetic.sample(world, 10_000)
     split = last_item(data)

@@ -1,4 +1,4 @@
-"""Laws of data.tabular: what a table has is read or said."""
+"""Laws of data.tabular: what a table holds is read, or reported as not read."""
 
 import json
 

@@ -13,7 +13,7 @@ from jaxrec.inference import export
 pytestmark = pytest.mark.slow
 ITEMS, LENGTH = 12, 7
 DAY = 86_400
-SIZES = [[2, 3], [1], [3, 2, 4, 1], [1, 1, 1]]  # the third is longer than what the model sees: its first one is cut
+SIZES = [[2, 3], [1], [3, 2, 4, 1], [1, 1, 1]]  # the third is longer than the model sees: its first basket is cut
 
 
 @pytest.fixture(scope="module")

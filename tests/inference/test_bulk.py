@@ -135,7 +135,7 @@ def test_a_log_says_of_its_events_what_a_request_would(name):
     shown, device = context.numbers(context.of_log(log), model.engine.kinds), jax.devices()[:1]
     numbers = bulk.numbers_in(model.catalogue, log)[log.items]
     asked = numbers, log.offsets[:1], log.offsets[1:2], 20, 20, device, model.engine.num_mask_slots
-    packed = pack_histories(*asked, context=shown)  # the first: all of its items are known
+    packed = pack_histories(*asked, context=shown)  # the first history, all of whose items are known
     hidden = encoder(model.engine.model, model.engine.objective, device)(model.engine.params, packed)
     np.testing.assert_allclose(hidden[0], vectors["vector"].to_numpy()[0], rtol=1e-4, atol=1e-5)
 
@@ -143,7 +143,7 @@ def test_a_log_says_of_its_events_what_a_request_would(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", some(["sasrec", "bert4rec"], "sasrec"))
 def test_types_and_switches_of_a_log_are_those_of_a_request(name):
-    """Types go by their names in the training, whatever the log's numbers; topics go by the model's items."""
+    """Types are matched by name to those of the training, whatever their numbers in the log; topics, by the items."""
     model = recommenders.recommender(name, ITEMS, context="type,switch", types=("cart", "view"))
     random = np.random.default_rng(0)
     histories = [[1, 2, 3], *(random.integers(0, ITEMS + 9, length).tolist() for length in (19, 33, 1))]
@@ -168,7 +168,7 @@ def test_types_and_switches_of_a_log_are_those_of_a_request(name):
 
 @pytest.mark.parametrize("name", some(["sasrec", "bert4rec"], "sasrec"))
 def test_all_users_are_asked_at_once_as_alone(name):
-    """Also for a user whose newest item the model lacks, and without a time of asking."""
+    """Also for a user whose newest item the model lacks, and without a time of the request."""
     keys = {"context": "hour,asked_gap,asked_hour", "now": 1_700_000_000}
     timed = {"time_bias": True, "time_intervals": 5} if name == "sasrec" else {}
     model, now = recommenders.recommender(name, ITEMS, context=keys["context"], **timed), keys["now"]
@@ -202,7 +202,7 @@ def test_users_are_asked_after_their_newest_events_as_a_query_is():
         ):
             ask()
     assert len(model.recommend_users(["u0", "u2"], k=1, data=log, now=1_700_000_008)) == 2
-    assert len(model.recommend_users(k=1, data=log, now="2023-11-14T22:13:29Z")) == 3  # which the message names
+    assert len(model.recommend_users(k=1, data=log, now="2023-11-14T22:13:29Z")) == 3  # the time that the message names
     others = recommenders.recommender("sasrec", ITEMS, context="gap")
     assert len(others.recommend_users(k=1, data=log, now=8)) == 3, "they ignore it"
 
@@ -224,7 +224,7 @@ def test_a_log_of_other_ids_is_said_and_nobody_is_no_error(own):
 def test_vectors_of_users_score_items_as_the_model_does(own):
     log = log_of([[1, 2, 3], [ITEMS + 3], [7]])
     users, items = own.user_vectors(log), own.item_vectors()
-    assert users["id"].to_list() == ["u0", "u2"]  # the other has no known item
+    assert users["id"].to_list() == ["u0", "u2"]  # u1 has no known item
     scores = users["vector"].to_numpy() @ items["vector"].to_numpy().T
     best = own.recommend(["i1", "i2", "i3"], k=1, exclude_seen=False)[0]
     assert items["id"][int(scores[0].argmax())] == best[0] and scores[0].max() == pytest.approx(best[1], rel=1e-5)

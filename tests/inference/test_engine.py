@@ -24,13 +24,13 @@ from jaxrec.system.errors import UserError
 
 ITEMS, LENGTH = 60, 20
 IDS = [f"i{v}" for v in range(ITEMS)]
-QUICK = ("sasrec", "caser")  # of the models: what is tested of the others too takes minutes
+QUICK = ("sasrec", "caser")  # testing the other models takes minutes
 made = cache(recommenders.recommender)
 
 
 @cache
 def encoder(name):
-    """[T] items -> [T, D], by `encode` of one row with all slots."""
+    """Encodes [T] items to [T, D], by `encode` on one row with all slots."""
     model = made(name).engine.model
 
     @jax.jit
@@ -52,7 +52,7 @@ def encoded(rec, history):
 
 
 def brute(rec, query, hidden):
-    """Every item scored, filtered one by one, sorted; ties to the earlier."""
+    """Every item is scored, filtered one by one, and sorted; among ties, the earlier item comes first."""
     table, bias = rec.engine.model.output_embedding(rec.engine.params)
     scores = np.asarray(table) @ hidden + (0 if bias is None else np.asarray(bias))
     about = rec.catalogue.about
@@ -225,7 +225,7 @@ def test_the_place_in_the_list_is_the_rank_of_evaluation(name):
     rec = made(name)
     random = np.random.default_rng(2)
     data = from_sequences([random.permutation(IDS)[:n].tolist() for n in (60, 40, 3, 7, 30, 12)])
-    numbers = [IDS.index(id) + 1 for id in data.catalogue.ids.tolist()]  # sorted as text
+    numbers = [IDS.index(id) + 1 for id in data.catalogue.ids.tolist()]  # ids are sorted as text
     data = replace(data, items=np.array(numbers, np.int32)[data.items - 1], catalogue=rec.catalogue)
     split = splits.last_item(data)
     ranks = Evaluator(rec.engine.model, rec.config, split, split.test, jax.devices()[:1]).ranks(rec.engine.params)
@@ -250,7 +250,7 @@ def test_candidates_are_the_best_and_too_few_of_them_are_not_trusted(monkeypatch
     found = [len({id for id, _ in a} & {id for id, _ in b}) / 50 for a, b in zip(got, want, strict=True)]
     assert scanned and np.mean(found) >= 0.999
     assert not any({id for id, _ in a} & set(h) for a, h in zip(got, histories, strict=True))
-    filtered = [Query(h, 100, where={"year": 1990, "genres": "Drama"}) for h in histories[:3]]  # one in fifteen
+    filtered = [Query(h, 100, where={"year": 1990, "genres": "Drama"}) for h in histories[:3]]  # one item in fifteen
     for a, b in zip(near.answer(filtered), exact.answer(filtered), strict=True):
         same(a, b)
     monkeypatch.setattr(candidates, "enough", lambda places, found, k: False)

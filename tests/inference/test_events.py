@@ -1,4 +1,4 @@
-"""What a query says of a history's events has the same effect as in a log."""
+"""What a query says about a history's events has the same effect as in a log."""
 
 import datetime
 
@@ -51,7 +51,7 @@ def test_some_events_may_be_known_and_others_not():
 
 @given(st.lists(st.tuples(st.integers(0, 9_000), st.integers(0, 2), st.integers(0, 4)), max_size=6), st.integers(0, 1))
 def test_events_of_items_that_are_not_known_are_none(events, masks):
-    """As in training on a filtered log: gap, topic and session refer to the known event before."""
+    """As in training on a filtered log: gap, topic and session refer to the previous known event."""
     kinds = ("gap", "session", "switch", "weight", "type", "moment", "asked_gap")
     times, sessions, items = (list(column) for column in zip(*sorted(events), strict=True)) if events else ([], [], [])
     topics, items = np.array([[0], [1], [2], [1], [2]]), np.array(items, np.int32)
@@ -84,7 +84,7 @@ ASKED = ("gap", "asked_gap", "asked_weekday")
 
 
 def test_a_history_is_asked_when_it_is_said():
-    """At the newest event that the model knows; with a mask, after it; without a time of asking, nowhere."""
+    """The request's time counts at the newest event that the model knows, or at a mask after it; if unset, nowhere."""
     times = [1_700_000_000, 1_700_000_060, 1_700_086_400]
     events = context.Events(np.array([0, 3]), np.array(times) * context.SECOND)
     own, weekday = context.numbers(events, ASKED), 3  # a Wednesday

@@ -45,7 +45,7 @@ def test_the_file_answers_as_the_engine(name, format, tmp_path, capsys):
     try:
         export.export(rec, format, file, k=12, histories=130)
     except UserError as error:
-        if format == "onnx" and jax.__version_info__ >= (0, 12):  # which no jax2onnx knows yet
+        if format == "onnx" and jax.__version_info__ >= (0, 12):  # no jax2onnx supports it yet
             pytest.skip(str(error))
         raise
     assert "130 random histories get the engine's answers" in capsys.readouterr().out
@@ -69,7 +69,7 @@ def test_a_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     right = export.from_stablehlo
     monkeypatch.setitem(export.FORMATS, "stablehlo", (export.to_stablehlo, wrong))
     with pytest.raises(UserError, match="stablehlo of caser: a score differs"):
-        export.export(rec, "stablehlo", tmp_path / "model", k=60, histories=4)  # as many as there are
+        export.export(rec, "stablehlo", tmp_path / "model", k=60, histories=4)  # k is the number of items
     assert not (tmp_path / "model").exists()
 
 

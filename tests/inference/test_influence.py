@@ -12,7 +12,7 @@ from jaxrec.inference.queries import Query
 
 @pytest.mark.parametrize(("name", "keys"), some([("sasrec", {"time_bias": True}), ("bert4rec", {})], ("bert4rec", {})))
 def test_influence_counts_an_event_with_all_that_it_brings(name, keys):
-    """It is the difference from the same query without the event, also in gaps, topics and the time of asking."""
+    """The query without the event also differs in gaps, topics and the time of the request."""
     columns = (Column("gender", values=("F", "M")),)
     shown = recommenders.recommender(
         name, context=",".join(context.KINDS), types=("cart", "view"), columns=columns, **keys

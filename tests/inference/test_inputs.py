@@ -62,7 +62,7 @@ def file_of(name, format, keys, path):
 
 
 def number(kind, events, at, about, now=None):
-    """The number of one event of a history by the file's rule; or that of an event at the time of asking, `now`."""
+    """The number of one event of a history by the file's rule, or of an event at the time of the request, `now`."""
     _, time, weight, kept = events[at] if now is None else (None, now, None, None)
     before = events[at - 1] if now is None else events[at]
     if kind == "weight":
@@ -71,7 +71,7 @@ def number(kind, events, at, about, now=None):
     if kind == "type":
         return about["values"].index(kept) + 1 if kept in about["values"] else 0
     if kind == "session":
-        return 0  # a Query says nothing of sessions
+        return 0  # these queries name no sessions
     if time is None:
         return 0
     clock = datetime.datetime.fromtimestamp(time, ZoneInfo("UTC"))
@@ -130,7 +130,7 @@ def test_a_file_answers_by_its_own_rules_as_the_recommender(name, format, keys, 
         shown[row, : len(numbers[-length:])], allowed[row, np.array(numbers) - 1] = numbers[-length:], False
     rest = [column(each, length, ids) for each in about["inputs"][2:]]
     items, scores = map(np.asarray, run(shown, allowed, *rest))
-    names = [each["name"] for each in about["inputs"][2:]]  # of which a Query always says where topics switch
+    names = [each["name"] for each in about["inputs"][2:]]  # a Query always gives the switches of topic
     unsaid = [values if name == "switch" else np.zeros_like(values) for name, values in zip(names, rest, strict=True)]
     bare = np.asarray(run(shown, allowed, *unsaid)[1])
     for row, (events, now, said) in enumerate(HISTORIES):
@@ -144,12 +144,12 @@ def test_a_file_answers_by_its_own_rules_as_the_recommender(name, format, keys, 
 
 
 def test_inputs_are_put_together_as_they_were_taken_apart():
-    """Also with masks: what depends on the time of asking is stored at the newest event, and returns to the mask."""
+    """Also with masks: what depends on the request's time is stored at the newest event, and returns to the mask."""
     kinds, random = ("gap", "asked_hour", "type", "user age"), np.random.default_rng(0)
     for masks in (0, 1):
         drawn = [inputs.drawn(kinds, n, masks, ("view",), COLUMNS, random) for n in (1, 4, 6)]
         for own in drawn if masks else ():
-            own[:-1, 1], own[-1, [0, 2]] = 0, 0  # a mask is shown the time of asking alone, and it alone is
+            own[:-1, 1], own[-1, [0, 2]] = 0, 0  # only masks get the time of the request, and nothing else
         columns = inputs.columns_of(kinds, drawn, 6, masks)
         items = np.array([[1] * len(own[masks:]) + [0] * (6 + masks - len(own)) for own in drawn])
         found = inputs.assembled(kinds, columns, jax.numpy.asarray(items), masks)

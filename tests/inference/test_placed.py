@@ -15,7 +15,7 @@ from jaxrec.inference.stock import NewItem
 from jaxrec.kernels import best
 from jaxrec.system.errors import UserError
 
-ITEMS = 61  # which no number of devices divides
+ITEMS = 61  # no number of devices divides it
 made = cache(lambda name: featured() if name == "features" else recommender(name, ITEMS))
 HISTORIES = [["i3"], ["i3", "i17", "i42"], [f"i{v}" for v in range(2, 40)], ["i60", "nowhere", "i0"]]
 
@@ -61,7 +61,7 @@ def test_split_tables_answer_as_whole_ones(name, devices):
 @pytest.mark.parametrize("blocks", [False, True])
 @pytest.mark.parametrize(("name", "devices"), some([("sasrec", 2), ("sasrec", 8), ("gru4rec", 4)], ("sasrec", 8)))
 def test_all_users_are_answered_as_by_whole_tables(name, devices, blocks, monkeypatch):
-    if blocks:  # as of large catalogues: by the best of blocks
+    if blocks:  # as with large catalogues: the best of each block first
         monkeypatch.setattr(best, "WHOLE", 0)
         monkeypatch.setattr(best, "CHUNK", 16)
         monkeypatch.setattr(best, "BLOCK", 2)

@@ -52,7 +52,7 @@ def recommender(path):
 
 
 def brute(recommender, history, k, seen, candidates=None):
-    """Every item scored by the model on the newest items, sorted; ties to the earlier."""
+    """The model scores every item from the newest items, and sorts them; among ties, the earlier item comes first."""
     numbers = [ITEMS.index(id) + 1 for id in history]
     hidden = recommender.engine.hidden([numbers])
     scores = np.asarray(
@@ -200,7 +200,7 @@ def test_ids_come_in_any_list(counted, way):
 
 def test_threads_share_a_recommender(path, recommender):
     asked = [ITEMS[: 1 + n % 9] for n in range(24)]
-    fresh = jaxrec.load(path)  # nothing compiled
+    fresh = jaxrec.load(path)  # nothing is compiled yet
     with ThreadPoolExecutor(6) as pool:
         got = list(pool.map(lambda history: fresh.recommend(history, 4, where={}), asked))
     for history, ranked in zip(asked, got, strict=True):

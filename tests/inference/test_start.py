@@ -35,7 +35,7 @@ def test_the_columns_of_a_user_answer_alone(name):
     items, scores = rec.engine.top_k_from_hidden(np.asarray(hidden), np.ones((1, 12), bool), 5)
     assert [item for item, _ in asked] == rec.catalogue.ids[items[0] - 1].tolist()
     np.testing.assert_allclose([score for _, score in asked], scores[0], atol=1e-5)
-    other = stream._replace(items=5 * one)  # whatever item stands at a slot that shows none
+    other = stream._replace(items=5 * one)  # any item may be at a slot that shows none
     np.testing.assert_array_equal(rec._model.encode(rec._trained, other)[0], rec._model.encode(rec._trained, stream)[0])
     asked_new = rec.recommend(["new"], 5, user_columns={"gender": "M", "age": 30}, now="2026-03-02T07:30:00Z")
     assert list(asked_new) == list(asked) and asked_new.unknown == ["new"]
@@ -70,7 +70,7 @@ def test_users_of_a_log_without_a_known_item_are_answered_so_too():
     wanted = [
         rec.recommend([], 3, user_columns={"gender": "M"}, now=7_000),
         rec.recommend(["new", "i2"], 3, user_columns={"gender": "F", "age": 30}, now=7_000),
-        [],  # of whom nothing is known: what is popular, which this training did not store
+        [],  # nothing is known of this user, and the training stored no popular items
         rec.recommend([], 3, user_columns={"gender": "M", "age": 55}, now=7_000),
     ]
     assert found["item"].to_list() == [item for each in wanted for item, _ in each]

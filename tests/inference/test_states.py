@@ -14,14 +14,14 @@ from jaxrec.inference.queries import Query
 from jaxrec.inference.states import States
 from jaxrec.inference.stock import NewItem, sharing
 
-LENGTH = 16  # with one number of slots, and so fewer programs
+LENGTH = 16  # a single number of slots, so that fewer programs are compiled
 IDS = [f"i{v}" for v in range(60)]
 ids = st.sampled_from([*IDS[:9], "new", "nobody"])
 
 
 @cache
 def variants(name):
-    """[checkpoint][catalogue] -> a Recommender; the second catalogue has one more item, and a retired one."""
+    """Recommenders as [checkpoint][catalogue]; the second catalogue has one more item, and a retired one."""
     first = recommenders.recommender(name, length=LENGTH, layers=1)
     second = copy.copy(first)
     second.engine = first.engine.renewed(jax.tree.map(lambda leaf: leaf * 1.1, first.engine.params))
@@ -69,7 +69,7 @@ def test_an_answer_by_a_state_is_that_of_the_whole_history(name, room, steps):
             histories[which] = histories[which] + more
         elif what == "many":
             histories[which] = more
-        else:  # as with a time before that of an event that is there already
+        else:  # an event that is older than one stored before
             histories[which] = [*histories[which][:-1], more, *histories[which][-1:]]
         checked = [rec.check(Query(histories[user], **how)) for user in asking]
         for query, got in zip(checked, rec.answer(states.stated(rec, checked)), strict=True):
@@ -84,17 +84,17 @@ def test_a_few_new_items_are_all_that_is_encoded(monkeypatch):
     monkeypatch.setattr(type(rec.engine), "states", lambda self, all: encoded.append(all) or whole(self, all))
     monkeypatch.setattr(type(rec.engine), "advance", lambda self, *a: encoded.append(a[1]) or some(self, *a))
     ask(IDS[:3])
-    assert not encoded  # for a state, that may never be needed
+    assert not encoded  # no state yet, as it may never be needed
     ask(IDS[:3])
     ask(IDS[:4])
     ask([*IDS[:4], "nobody", "i4", "i5"])
     ask(IDS[:6])
     assert encoded == [[[1, 2, 3]], [4], [5, 6]] and states.continued == 3
     for _ in range(2):
-        ask(IDS[: LENGTH + 1])  # whose first item the model doesn't see
+        ask(IDS[: LENGTH + 1])  # the model doesn't see the first item
     assert len(encoded) == 3
     for count in range(2):
-        ask(["i9", *IDS[: LENGTH - 1]])  # known from its first item, but not its beginning
+        ask(["i9", *IDS[: LENGTH - 1]])  # its first item is known, but no state of its beginning
         assert len(encoded) == 3 + count and states.continued == 3
 
 
@@ -133,5 +133,5 @@ def test_the_state_that_was_used_longest_ago_makes_room():
     for history in (first, first, second, second, first, third, third, first):
         ask(history)
     assert states.continued == 2
-    ask(second)  # whose state is gone
+    ask(second)  # its state is gone
     assert states.continued == 2

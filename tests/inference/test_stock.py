@@ -1,4 +1,4 @@
-"""A catalogue that changes: remaining items are scored as before, new ones like those they are like."""
+"""When a catalogue changes, remaining items are scored as before, and new ones like the items they resemble."""
 
 import jax
 import numpy as np
@@ -36,16 +36,16 @@ def test_what_stays_answers_as_before_and_what_is_new_as_what_it_is_like(name):
     direction = np.mean([each["vector"] for each in both], 0)
     length = np.mean([np.linalg.norm(each["vector"]) for each in both]) / np.linalg.norm(direction)
     bias = np.mean([each.get("bias", 0) for each in both])
-    mean = (after["i5"] + after["i9"]) / 2  # of what is linear in the vectors
+    mean = (after["i5"] + after["i9"]) / 2  # the scores are linear in the vectors, but for the bias
     np.testing.assert_allclose(after["n2"] - bias, (mean - bias) * length, rtol=1e-4, atol=1e-5)
-    # in a history it is what it is like, and a retired one what it was
+    # in a history, a new item counts as the one it is like, and a retired one as before
     assert scores(now, ["i3", "n1"]) == scores(now, ["i3", "i5"])
     few = now.recommend(HISTORY, candidates=["n1", "i7", "i8"], exclude_seen=False)
     assert sorted(id for id, _ in few) == ["i8", "n1"]
     assert {id for id, _ in now.recommend(HISTORY, k=100, where={"year": 1990})} >= {"n1"}
     assert not {"i7", "i3"} & {id for id, _ in now.similar("i5", k=1000)} and now.similar("n1", k=1)[0][0] == "i5"
     assert len(now.item_vectors()) == 62
-    assert scores(rec) == before  # the other goes on as it was
+    assert scores(rec) == before  # the original Recommender is unchanged
 
 
 def test_items_are_added_without_another_program(monkeypatch):
@@ -59,7 +59,7 @@ def test_items_are_added_without_another_program(monkeypatch):
     assert now.engine._compiled is programs and programs == compiled and now.engine.items == 64
     now = now.changed([NewItem(f"m{number}", like=["i1"]) for number in range(70)])
     assert now.engine.items == 192 and len(scores(now)) == 61 + 70
-    assert "n0" in scores(now.changed([NewItem("n0")]))  # offered again
+    assert "n0" in scores(now.changed([NewItem("n0")]))  # a retired item returns
 
 
 def test_an_item_may_be_told_as_a_mapping():
@@ -69,7 +69,7 @@ def test_an_item_may_be_told_as_a_mapping():
 
 def test_items_added_together_are_those_added_one_by_one():
     new = [NewItem("n1", like=["i5"]), NewItem("n2", like=["i9", "n1", "i5"]), NewItem("n3", like=["n2"])]
-    rec = recommender("gru4rec")  # with a bias
+    rec = recommender("gru4rec")  # its items have biases
     together, alone = rec.changed(new), rec
     for item in new:
         alone = alone.changed([item])
@@ -80,7 +80,7 @@ def test_with_features_a_new_item_is_known_by_its_attributes():
     rec = featured()
     now = rec.changed([NewItem("n1", about={"genres": "B|A"}), NewItem("n2", like=["i4"], about={"genres": "C"})])
     after = scores(now)
-    # i0 never trained: it has no vector of its own either
+    # i0 never trained, so it has no vector of its own either
     alike = rec.changed([NewItem("n3", about={"genres": "A"})])
     np.testing.assert_allclose(scores(alike)["n3"], scores(rec)["i0"], rtol=1e-5)
     assert np.isfinite(after["n1"]) and after["n1"] != after["i4"]
@@ -143,7 +143,7 @@ def test_with_an_index_a_changed_catalogue_answers_as_without(monkeypatch):
     for first in (0, 30):
         new = [NewItem(f"n{first + v}", like=[f"i{random.integers(6000)}"]) for v in range(30)]
         new[3] = NewItem(new[3].id, like=[exact.recommend(HISTORY, 1)[0][0]])
-        best = [id for id, _ in exact.recommend(HISTORY, 2)]  # of the index, and of those beside it
+        best = [id for id, _ in exact.recommend(HISTORY, 2)]  # one in the index, one beside it
         retired = [*best, f"n{first + 1}"]
         exact, near = (each.changed(new, retired) for each in (exact, near))
         assert near.engine.index is not None

@@ -21,7 +21,7 @@ NAMES = some(["sasrec", "gru4rec", "bert4rec", "caser"], "bert4rec")
 
 
 def log_of(items=12):
-    """A log in which the last user has all that the first has."""
+    """A log in which the last user has everything that the first has."""
     random = np.random.default_rng(3)
     histories = [[f"i{v:03}" for v in random.integers(0, items, 4 + 6 * user)] for user in range(4)]
     found = from_sequences([*histories, histories[0]], ["a", "b", "c", "d", "e"])
@@ -29,7 +29,7 @@ def log_of(items=12):
 
 
 def with_ids_of(log, name):
-    """A recommender of the log's items, some of which are seen again and again."""
+    """A Recommender of the log's items, some of which occur repeatedly."""
     found = recommenders.recommender(name, items=len(log.catalogue.ids), length=9, columns=COLUMNS)
     return found.__class__(found.config, found._model, found._trained, log.catalogue, 7, None, False, None, (), COLUMNS)
 

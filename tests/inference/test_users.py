@@ -64,7 +64,7 @@ def test_users_are_answered_as_they_are_evaluated(trained):
         for ranked, target in zip(named, split.test.target, strict=True)
     ]
     assert places == ranks.tolist()
-    assert [ranked.unknown for ranked in named] == [["u0"]] + [[]] * 23  # u0 never trained: as a new user
+    assert [ranked.unknown for ranked in named] == [["u0"]] + [[]] * 23  # u0 never trained, and counts as a new user
     nobody = recommender.recommend_batch(histories, 40)
     assert nobody[0] == named[0] and all(a != b for a, b in zip(nobody[1:], named[1:], strict=True))
     alone = recommender.recommend(histories[1], 40, user="u1")

@@ -287,7 +287,7 @@ def test_no_page_from_elsewhere_writes_or_reads(ask, tmp_path):
         for path in ("/", "/items", "/docs", "/metrics", "/healthz"):
             answer = await client.get(path, headers={"Host": "evil.example"})
             assert answer.status_code == 403 and answer.json()["errors"][0]["field"] == "Host"
-        answer = await client.get("/items/", headers={"Host": "localhost"})  # no redirect to a host that it names
+        answer = await client.get("/items/", headers={"Host": "localhost"})  # no redirect to a host from the request
         assert answer.status_code == 404 and "location" not in answer.headers
 
     ask(work, events=Events(tmp_path / "e.db", 10))
@@ -300,7 +300,7 @@ def test_it_describes_itself(ask):
         for path in ("/", "/docs", "/page.css", "/page.js"):
             answer = await client.get(path)
             assert answer.status_code == 200
-            assert "http" not in answer.text.replace("http://www.w3.org/2000/svg", "")  # no other site is loaded
+            assert "http" not in answer.text.replace("http://www.w3.org/2000/svg", "")  # nothing comes from other sites
         await client.post("/recommend", json={"history": [1]})
         metrics = (await client.get("/metrics")).text
         assert 'jaxrec_requests_total{path="/recommend",status="200"} 1.0' in metrics

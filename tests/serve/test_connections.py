@@ -1,4 +1,4 @@
-"""Slow, silent and too many clients, against a server of a few lines: each is closed in time, others are answered."""
+"""Clients that are slow, silent or too many are closed in time, and others are answered, by a server of a few lines."""
 
 import contextlib
 import socket
@@ -81,14 +81,14 @@ def everything(client):
 
 
 def dribble(client, data, every=0.05):
-    """Sends bytes, a few at a time, until the other side has closed. -> seconds"""
+    """Sends bytes, a few at a time, until the other side has closed; returns the seconds that this took."""
     begun = time.monotonic()
     client.settimeout(every)
     while time.monotonic() < begun + 10:
         with contextlib.suppress(TimeoutError):
             if not client.recv(1 << 16, socket.MSG_PEEK):
                 break
-            time.sleep(every)  # the answer is there, and the end is still to come
+            time.sleep(every)  # the answer is there, but the connection is still open
         try:
             client.sendall(data)
         except ConnectionError:
@@ -130,7 +130,7 @@ def test_who_keeps_it_waiting_is_closed(server, first, then, status, why):
         client.sendall(first)
         if then:
             dribble(client, then)
-        if b"/large" not in first:  # whose answer is left unread
+        if b"/large" not in first:  # that answer is left unread
             said = everything(client)
             assert (said.split()[1] == status) if status else (not said or why == "malformed")
         until(lambda: count() == before + 1, 5)
@@ -140,7 +140,7 @@ def test_who_goes_on_is_kept(server):
     with server.connect() as client:
         end = time.monotonic() + 3 * TRANSFER
         client.sendall(GET[:10])
-        while time.monotonic() < end:  # always in the middle of a head
+        while time.monotonic() < end:  # always in the middle of a request's head
             client.sendall(GET[10:] + GET[:10])
             assert b" 200 " in client.recv(1 << 16)
             time.sleep(TRANSFER / 4)
@@ -165,7 +165,7 @@ def test_one_too_many_is_told_so_until_another_has_waited_long(server, monkeypat
         time.sleep(0.2)
         with server.connect() as client:
             assert answered(client) == b"HTTP/1.1 200 OK"
-        assert not everything(silent[0])  # it had waited longest
+        assert not everything(silent[0])  # the one that had waited longest is closed
 
 
 def test_who_is_being_answered_is_not_put_out(server, monkeypatch):

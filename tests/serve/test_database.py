@@ -124,10 +124,10 @@ def test_a_file_that_was_cut_is_whole_again_or_refused(events, path):
     acknowledged = [item for item in range(5) if kept(events, item)]
     os.truncate(path, 0)
     assert not kept(events, 5)
-    until(lambda: not events.trouble, 5)  # the log held all of it
+    until(lambda: not events.trouble, 5)  # the write-ahead log held everything
     assert set(events.newest("u", 10)) >= set(acknowledged)
     events._database._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert kept(events, 6)  # now the log does not
+    assert kept(events, 6)  # now the log holds only this
     os.truncate(path, 0)
     assert not kept(events, 7)
     time.sleep(0.15)
@@ -138,7 +138,7 @@ def test_a_file_that_was_cut_is_whole_again_or_refused(events, path):
 def test_without_what_lies_beside_it_nothing_is_lost(events, path, ending):
     acknowledged = [item for item in range(5) if kept(events, item)]
     os.unlink(f"{path}{ending}")
-    until(lambda: kept(events, 5), 5)  # opened anew
+    until(lambda: kept(events, 5), 5)  # the file is opened again
     assert set(events.newest("u", 10)) >= {*acknowledged, 5}
     events.close()
     assert set(there(path)) >= {*acknowledged, 5}
@@ -152,7 +152,7 @@ def test_a_backup_put_in_its_place_is_what_it_goes_on_with(events, path, tmp_pat
     (tmp_path / "backup.db").replace(path)
     assert not kept(events, 2)
     until(lambda: kept(events, 8), 5)
-    assert events.newest("u", 10) == [7, 8]  # and nothing of the log of the other
+    assert events.newest("u", 10) == [7, 8]  # nothing from the other file's log
 
 
 def test_a_lock_of_another_is_waited_for_and_then_refused(events, path):
@@ -272,12 +272,12 @@ def test_on_a_full_disk_nothing_acknowledged_is_lost(path):
 def test_every_commit_waits_for_the_disk(tmp_path):
     database = Database(tmp_path / "e.db", create=True)
     ask = lambda what: database._writer.execute(f"PRAGMA {what}").fetchone()
-    assert ask("journal_mode") == ("wal",) and ask("synchronous") == (2,)  # FULL: else the log is synced later
+    assert ask("journal_mode") == ("wal",) and ask("synchronous") == (2,)  # 2 is FULL: else the log is synced later
     database.close()
 
 
 def test_what_goes_wrong_again_is_said_again(events, path, caplog):
-    """But only once while it lasts."""
+    """It is reported only once while it lasts."""
     for number in range(1, 3):
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")

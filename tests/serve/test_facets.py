@@ -1,4 +1,4 @@
-"""What the page asks besides recommendations: attributes to filter by, titles of ids, its own files."""
+"""What the web page requests besides recommendations: attributes to filter by, titles of ids, its own files."""
 
 import datetime
 
@@ -22,7 +22,7 @@ DAYS = [datetime.date(2020, 1, 1), None, datetime.date(2021, 2, 3)]
         (pl.Series(["B|A", "A", ""]), {"kind": "text", "values": ["A", "B"], "more": False}),
         (pl.Series([["x", "y"], ["y"], None]), {"kind": "text", "values": ["y", "x"], "more": False}),
         (pl.Series(["long" * 100, "long" * 100, "s"]), {"kind": "text", "values": ["s"], "more": True}),
-        (pl.Series(["a", "b", "c"]), None),  # names items, does not group them
+        (pl.Series(["a", "b", "c"]), None),  # identifies items rather than grouping them
         (pl.Series([None, None, None], dtype=pl.Float64), None),
         (pl.Series([None, None, None]), None),
         (pl.Series([{"a": 1}, {"a": 2}, {"a": 3}]), None),

@@ -42,7 +42,7 @@ def test_a_user_of_the_log_is_asked_for_by_id(ask, recommender, tmp_path):
 
 @pytest.mark.parametrize("relative", [False, True])
 def test_a_user_has_the_answer_by_id_that_all_users_have_together(ask, relative):
-    """Whatever the log knows of events: sessions, and times, even from an unknown moment."""
+    """This holds for a log with sessions and with times, even if times count from an unknown moment."""
     seconds, starts = [5, 5, 90, 4000, 10**8, 10**8, 10**8 + 1, 2 * 10**8], np.array([0, 1, 4, 6, 8])
     log = from_sequences([["i1", "i2", "i3", "i4"], ["i5", "i6", "i7", "i8"]], ["ann", "bob"])
     log = replace(log, times=np.array(seconds) * 10**6, relative=relative, sessions=Sessions(starts, np.arange(4)))
@@ -79,7 +79,7 @@ def test_what_is_older_than_the_limit_is_left_out_too(ask, recommender, tmp_path
     log, store = from_sequences([history[:7]], ["ann"]), Events(tmp_path / "events.db", 30)
 
     async def work(client, service):
-        for item in history[7:]:  # a request may have as many as a history
+        for item in history[7:]:  # a request may have as many events as a history
             assert (await client.post("/events", json={"user": "ann", "item": item})).status_code == 200
         body = {"user": "ann", "k": 20}
         answers = [await client.post("/recommend", json=body | more) for more in ({}, {"exclude_seen": False})]
@@ -93,7 +93,7 @@ def test_what_is_older_than_the_limit_is_left_out_too(ask, recommender, tmp_path
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 6)), max_size=12), st.data())
 def test_events_that_a_log_and_a_store_both_have_are_there_once(events, data):
-    """As after a training on stored events: whatever part of them the log has and the store still keeps."""
+    """As after a training on stored events, whichever of them the log has and the store still keeps."""
     events = sorted(((str(item), time / 2) for item, time in events), key=lambda event: event[1])
     where = data.draw(st.lists(st.sampled_from(["log", "store", "both"]), min_size=len(events), max_size=len(events)))
     before = [event for event, place in zip(events, where, strict=True) if place != "store"]

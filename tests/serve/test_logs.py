@@ -13,7 +13,7 @@ from jaxrec.serve import logs
 
 @pytest.fixture
 def lines():
-    """`lines(form, work)`: what is written while `work(logger)` runs."""
+    """`lines(form, work)` returns what is written while `work(logger)` runs."""
 
     def run(form, work):
         stream, logger = io.StringIO(), logging.Logger("jaxrec.serve")

@@ -25,7 +25,7 @@ sys.stdin.read()
 
 
 def counting(folder, count):
-    """A process that has counted. -> (the process, its id, the text of all)"""
+    """Starts a process that counts; returns (the process, its id, the metrics of all processes as text)."""
     command = [sys.executable, "-c", COUNT, str(folder), str(count)]
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -45,7 +45,7 @@ def test_they_are_summed_and_none_is_lost_with_its_process(tmp_path):
     assert found["jaxrec_requests_total", "/recommend", "200"] == 7
     assert found["jaxrec_request_seconds_count", "/recommend"] == 2
     assert found["jaxrec_request_seconds_bucket", "0.005", "/recommend"] == 2
-    assert found["jaxrec_connections",] == 6 and found["jaxrec_checkpoint_step",] == 2  # the lowest
+    assert found["jaxrec_connections",] == 6 and found["jaxrec_checkpoint_step",] == 2  # the lowest step
     assert "Requests answered" in text
     first.kill()
     first.wait()

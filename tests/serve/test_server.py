@@ -162,8 +162,8 @@ def test_a_taken_port_is_a_message(path, capsys):
     assert "name another --host or --port" in capsys.readouterr().err
 
 
-#: what else than schemathesis expects is right: a schema can't say that lists are of one length, that one field needs
-#: another, or how many bytes a body may have
+#: statuses that are right though schemathesis expects others: a schema can't say that lists have the same length, that
+#: one field needs another, or how many bytes a body may have
 EXPECTED = """
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 401, 404, 413, 422]
@@ -197,7 +197,7 @@ def test_its_schema_holds(serve, path, tmp_path, token):
 
 
 def refused(operation, mode, checks):
-    """Sends the requests that schemathesis generates, and checks the answers. -> number of wrong bodies refused"""
+    """Sends the requests that schemathesis generates, checks the answers, and counts the wrong bodies refused."""
     from hypothesis import HealthCheck, Phase, given, settings
 
     wrong, count = mode.is_negative and bool(operation.body), 0  # a query may hold any text

@@ -128,7 +128,7 @@ def test_what_was_changed_is_so_after_a_restart_and_with_another_catalogue(recom
         Stocking(kept)
     os.close(first._file)
     with open(kept, "ab") as file:
-        file.write(b'{"add": [], "ret')  # a crash: nobody was told that it is in force
+        file.write(b'{"add": [], "ret')  # a crash, before anybody was told that the change is in force
     again = Stocking(kept)
     offered = lambda rec: {id for id, _ in rec.recommend([1], k=10_000, exclude_seen=False)}
     now = again.onto(recommender)
@@ -148,7 +148,7 @@ def test_a_change_that_could_not_be_written_leaves_nothing_behind(recommender, k
         patch.setattr(stocking.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(Unavailable):
             keeping.changed(rec, [stock.NewItem(NEW, [3, 4, 5, 6])], [])
-    keeping.changed(rec, [], [7])  # a shorter line
+    keeping.changed(rec, [], [7])  # shorter than the line that failed
     assert [json.loads(line)["retire"] for line in kept.read_text().splitlines()] == [[7]]
 
 
@@ -171,7 +171,7 @@ def test_two_processes_have_the_same_changes_in_the_same_order(recommender, tmp_
             try:
                 recs[who] = both[who].changed(recs[who], [stock.NewItem(NEW + add, [1 + add])], [1 + retire])
             except UserError:
-                continue  # it is there already
+                continue  # the item is there already
         assert both[1 - who].is_behind and not both[who].is_behind
     now = [each.followed(rec) for each, rec in zip(both, recs, strict=True)]
     assert not any(each.is_behind for each in both)
@@ -201,7 +201,7 @@ def test_a_change_of_another_process_is_in_every_answer_from_the_next_request_on
             ("/items", {"q": "brand"}, lambda answer: ids(answer) == {NEW}),
             ("/readyz", {}, lambda answer: answer.json()["items"] == ITEMS + 1 - 5),
         ]
-        for item, (path, body, holds) in enumerate(asked, 10):  # each is the first request after another change
+        for item, (path, body, holds) in enumerate(asked, 10):  # each is the first request after a change
             with others.turn():
                 other = others.changed(other, [], [item])
             got = path in ("/items", "/readyz")
@@ -222,7 +222,7 @@ def test_half_a_line_of_a_process_that_died_is_removed(recommender, two, kept):
 
 @pytest.mark.slow
 def test_where_two_processes_have_different_catalogues_each_takes_what_applies(recommender, two, tmp_path):
-    new = jaxrec.load(make_workdir(tmp_path / "new", items=ITEMS + 10)[0])  # one has taken a new training, one has not
+    new = jaxrec.load(make_workdir(tmp_path / "new", items=ITEMS + 10)[0])  # only one process has the new training
     ahead, behind = two[0].onto(new), two[1].onto(recommender)
     with two[1].turn():
         two[1].changed(behind, [stock.NewItem(ITEMS + 1, [3]), stock.NewItem(NEW, [ITEMS + 1])], [5])

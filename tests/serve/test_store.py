@@ -99,7 +99,7 @@ def test_a_file_of_an_earlier_version_goes_on_and_so_does_that_version(tmp_path,
         events.append("u", [2], 3.0, 1.5, "buy", "a").result()
         assert events.past("u", 1) == [(2, 3.0, 1.5, "buy", "a")]
         events.close()
-    with contextlib.closing(sqlite3.connect(path)) as before:  # what the earlier version does
+    with contextlib.closing(sqlite3.connect(path)) as before:  # as the earlier version does
         assert before.execute("PRAGMA user_version").fetchone() == (1,)
         before.execute("INSERT INTO events (user, item, time) VALUES ('u', '3', 4.0)")
         found = before.execute("SELECT item, time FROM events ORDER BY number").fetchall()
@@ -150,7 +150,7 @@ def test_every_acknowledged_event_is_there_after_kill_9(tmp_path, kills):
 
 
 def test_a_reader_of_the_file_before_does_not_lose_the_one_that_is_there_again(tmp_path, monkeypatch):
-    """A file that a reader finds closed was lost earlier; the one opened since stays in use."""
+    """If a reader finds its file closed, that file was lost before; the one opened since stays in use."""
     events = Events(tmp_path / "e.db", 10)
     events.append("u", ["x"]).result()
     before = events._database
@@ -191,7 +191,7 @@ def test_a_file_that_is_back_goes_on_under_readers(tmp_path):
             begun = time.monotonic()
             while events.trouble and time.monotonic() < begun + 20:
                 time.sleep(0.05)
-            for _ in range(20):  # and from then on nothing is refused
+            for _ in range(20):  # from then on, nothing is refused
                 assert events.append("u", ["y"]).result() == 1
                 time.sleep(0.05)
     finally:

@@ -45,7 +45,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def folder(path, tmp_path):
-    """A copy of the workdir, with checkpoints that are folders only."""
+    """A copy of the workdir, whose checkpoints are empty folders."""
     shutil.copytree(path, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     (tmp_path / "run" / "checkpoints" / "1").mkdir(parents=True)
     return tmp_path / "run"
@@ -53,7 +53,7 @@ def folder(path, tmp_path):
 
 @pytest.fixture
 def seen(monkeypatch, folder):
-    """What a watcher did: steps taken, number of refusals; also `watcher`, and the `fault` that loading raises."""
+    """What a watcher did: steps taken and the number refused; also `watcher`, and the `fault` that loading raises."""
 
     class Seen:
         taken, refused, fault = [], 0, None
@@ -118,7 +118,7 @@ def test_it_looks_again_when_it_can(clock, seen, folder, monkeypatch, fault, cap
             clock.now += 1
             seen.watcher.look()
         assert seen.watcher.told() == {"looked": 40.0, "loading": None, "refused": None} and seen.watcher.late
-        assert len(caplog.records) == 1  # one line for what stays the same
+        assert len(caplog.records) == 1  # one line, as the fault stays the same
         assert "step 1 keeps answering" in caplog.text
     if fault is not no_descriptors:
         (folder / "checkpoints").unlink()
@@ -176,7 +176,7 @@ def test_what_vanishes_is_refused_and_does_not_end_it(clock, seen, folder):
     assert seen.refused == 1 and not seen.watcher.late
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # by which it is ended
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # an exception ends the thread
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
 def test_it_is_of_low_priority_and_its_process_is_not(folder, monkeypatch):
     found = []
@@ -194,7 +194,7 @@ def test_it_is_of_low_priority_and_its_process_is_not(folder, monkeypatch):
 
 
 def watching(address):
-    """A Watcher of an address as it is now, and the steps that it takes."""
+    """(Watcher of an address that has loaded its current checkpoint, the list of steps that it takes)."""
     taken, there = [], watch.contents(address, "latest")
     current = max(there.items())
     return Watcher(address, "latest", current, lambda step: step, None, taken.append, lambda: taken.append(None)), taken
@@ -219,7 +219,7 @@ def test_a_workdir_in_a_store_is_looked_at_there(store, path, clock, monkeypatch
 def test_another_training_at_the_same_place_and_step_is_taken(tmp_path, store, is_far, monkeypatch):
     first, state = make_workdir(tmp_path / "run")
     place = "memory://bucket/again" if is_far else str(first)
-    monkeypatch.setattr(watch, "_folder", lambda path: None)  # a new folder often has the number of a removed one
+    monkeypatch.setattr(watch, "_folder", lambda path: None)  # a new folder often gets a removed one's inode
 
     def put():
         if is_far:  # replaces what is there
@@ -245,7 +245,7 @@ def test_another_training_at_the_same_place_and_step_is_taken(tmp_path, store, i
 
 
 def programs(recommender):
-    """The numbers of histories that are answered without compiling."""
+    """The numbers of histories that can be answered without compiling."""
     return {key[2][0] for key in recommender.engine._compiled if key[0] == "best"}
 
 
@@ -257,12 +257,12 @@ def test_a_new_checkpoint_has_the_programs_of_the_one_before_however_full_the_ta
     watch.compile_all(now, 10, 4)
     rows, compiled = now.engine.items, {**now.engine._compiled}
     save(path, 2, state._replace(params=jax.tree.map(lambda x: -x, state.params)))
-    for number in range(rows - ITEMS):  # till they are full
+    for number in range(rows - ITEMS):  # until the tables are full
         now = keeping.changed(now, [NewItem(1000 + number, [3])], [])
         other = watch.renew(now, 2, 10, 4, stocked=keeping.onto)
         assert other.engine.items == rows and other.step == 2
         assert all(other.engine._compiled[key] is compiled[key] for key in compiled)
-    now = keeping.changed(now, [NewItem(1000 + rows, [3])], [])  # now in longer tables
+    now = keeping.changed(now, [NewItem(1000 + rows, [3])], [])  # now the tables are longer
     other = watch.renew(watch.with_programs(now, other, 10, 4), 2, 10, 4, stocked=keeping.onto)
     assert other.engine.items > rows and programs(other) >= {1, 2, 4}
 

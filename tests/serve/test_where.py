@@ -65,5 +65,5 @@ def test_filters_are_those_of_python(ask, typed, where):
 )
 def test_what_is_wrong_with_a_filter_is_said(ask, typed, where, field, said):
     status, answer = post(ask, typed, where)
-    assert status == (404 if field == "where" else 422)  # of what the items have; of what no items could have
+    assert status == (404 if field == "where" else 422)  # 404: these items lack it; 422: no items could have it
     assert answer["errors"][0]["field"] == field and said in answer["errors"][0]["message"]

@@ -50,7 +50,7 @@ class Tried:
         return self.processes[-1]
 
     def run(self, count, work=None):
-        """Runs it; `work()`, if given, does something to it in a thread, and then SIGTERM stops it. -> exit status"""
+        """Runs the crew with `work()`, if given, in a thread, then stops it by SIGTERM; returns the exit status."""
 
         def then():
             try:
@@ -175,12 +175,12 @@ def test_two_processes_answer_as_one(serve, tmp_path):
 
     items = lambda answer: [(item["id"], pytest.approx(item["score"], abs=1e-6)) for item in answer["items"]]
     history = [5, 3, 9, 3, 7, 1, 2, 8, 4, 6]
-    for count, item in enumerate(history, 1):  # what one has stored, the other has at once, and in order
+    for count, item in enumerate(history, 1):  # what one stores, the other has at once, in order
         assert both.post("/events", user="u", item=item) == {"stored": 1}
         want = items(both.post("/recommend", history=history[:count]))
         assert all(items(each) == want for each in both.everywhere("/recommend", 6, user="u"))
 
-    for number in range(6):  # so with items that come and go
+    for number in range(6):  # the same with items that come and go
         added = {"id": 1000 + number, "like": [3] if number == 0 else [1000 + number - 1, 3]}
         now = both.post("/items", add=[added], retire=[number + 1])
         assert now["items"] == ITEMS
@@ -192,7 +192,7 @@ def test_two_processes_answer_as_one(serve, tmp_path):
     scores = [dict(items(each)) for each in both.everywhere("/recommend", history=[20], k=200)]
     assert all(each == scores[0] for each in scores)
 
-    until(lambda: both.metric("jaxrec_requests_total") == both.asked - 1, 5)  # the last is not yet counted
+    until(lambda: both.metric("jaxrec_requests_total") == both.asked - 1, 5)  # the last request is not counted yet
     assert both.metric("jaxrec_events_stored_total") == len(history)
     assert both.metric("jaxrec_checkpoint_step") == 1
 
@@ -221,8 +221,8 @@ def test_one_that_is_killed_is_replaced_while_the_other_answers(serve, path, tmp
     before = both.processes()
     os.kill(min(before), signal.SIGKILL)
     until(lambda: min(before) not in both.processes(), 10)
-    assert len(both.everywhere("/events", 20, user="u", item=2)) == 20  # by the other alone
-    assert both.metric("jaxrec_events_stored_total") == 40  # what the first has counted stays
+    assert len(both.everywhere("/events", 20, user="u", item=2)) == 20  # the other process answers alone
+    assert both.metric("jaxrec_events_stored_total") == 40  # the counts of the first are kept
     until(lambda: len(both.processes()) == 2)
     until(lambda: both.metric("jaxrec_checkpoint_step") == 1)
     os.kill(served.process.pid, signal.SIGKILL)  # no worker outlives the process that started it
@@ -249,7 +249,7 @@ def test_all_complete_their_requests(serve, path, tmp_path):
         answered = [each.result().status_code for each in asked if not each.exception()]
     assert status == 0 and "Traceback" not in said
     assert len(answered) > 4 and set(answered) == {200}
-    lost = [each.exception() for each in asked if each.exception()]  # which no process had read yet
+    lost = [each.exception() for each in asked if each.exception()]  # requests that no process had read yet
     assert all(isinstance(each, httpx.TransportError) for each in lost)
 
 

@@ -105,7 +105,7 @@ def test_the_items_of_sessions_whose_targets_may_be_any_item_are_all_compared():
     [
         (3_000, 5_000, {}, 12),
         (3_000, 500, {}, 24),
-        (300, 500, {}, 24),  # whose epochs have few steps
+        (300, 500, {}, 24),  # epochs have few steps
         (3_000, 5_000, {"model.name": "bert4rec"}, 40),
         (3_000, 5_000, {"epochs": "30"}, 30),
     ],
@@ -142,7 +142,7 @@ def test_the_split_of_histories_that_may_be_anonymous_sessions_names_the_other_o
     for each, alternative in (
         (log, False),  # without dates there is no other split
         (replace(dated, relative=True), False),
-        (replace(dated, sessions=Sessions(log.offsets, log.users)), False),  # users, who have sessions
+        (replace(dated, sessions=Sessions(log.offsets, log.users)), False),  # these are users, who have sessions
         (dated, True),
     ):
         made, why = resolve(each)
@@ -153,7 +153,7 @@ def test_the_split_of_histories_that_may_be_anonymous_sessions_names_the_other_o
 
 @given(period=st.integers(1, 9), users=st.integers(1, 30))
 def test_items_that_come_again_but_not_at_once_are_scored_after_a_map(period, users):
-    """Without the projection, an item is most similar to itself; for other logs it is not chosen."""
+    """Without the projection, an item would be most similar to itself; it is not chosen for other logs."""
     log = log_of([7] * users, 9, period=period)
     made, why = resolve(log)
     apart = made.seen == "keep" and period > 1
@@ -237,7 +237,7 @@ def test_of_a_log_that_grows_the_batch_grows_and_the_model_never_shrinks():
 
 
 def test_histories_of_one_more_than_the_length_need_no_windows_and_no_other_length():
-    """Since the newest event is only a target. Of each history, two events are for validation and test."""
+    """The reason is that the newest event is only a target. Two events of each history are for validation and test."""
     assert resolve(log_of([19] * 40, 50), length="16")[0].history == "newest"
     assert resolve(log_of([20] * 40, 50), length="16")[0].history == "windows"
     assert [resolve(log_of([events] * 40, 50))[0].length for events in (27, 28)] == [24, 32]

@@ -50,6 +50,6 @@ def test_killed_it_resumes_bit_for_bit_and_its_checkpoints_are_of_the_average(pr
     assert step == setup.total_steps
     jax.tree.map(np.testing.assert_array_equal, kept, judged[-1])
     with contextlib.closing(checkpoint.Checkpoints(whole, read_only=True)) as checkpoints:
-        state, _ = checkpoints.restore(step, setups.shapes(setup))  # what it is the average of is kept beside it
+        state, _ = checkpoints.restore(step, setups.shapes(setup))  # the params are stored beside their average
     jax.tree.map(np.testing.assert_array_equal, state.average, kept)
     assert any((x != y).any() for x, y in zip(*map(jax.tree.leaves, (state.params, kept)), strict=True))

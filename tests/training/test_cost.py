@@ -14,8 +14,8 @@ from jaxrec.training import fit, setup as setups
 pytestmark = pytest.mark.slow
 MIB = 2**20
 
-#: of a step of 8 rows of 200 slots (32 lanes of gru4rec_rsc15), 3,000 items: MiB of temporaries, operations in units of
-#: 10^9 (loops counted once)
+#: for a step of 8 rows of 200 slots (32 lanes of gru4rec_rsc15) and 3,000 items: (MiB of temporaries, 10^9 operations
+#: with loops counted once)
 KNOWN = {
     "sasrec_ml1m": (15, 0.64),
     "sasrec_softmax_ml1m": (30, 1.4),
@@ -71,12 +71,12 @@ def test_the_full_softmax_holds_the_scores_of_a_chunk_once():
     slots, items = 8 * 200, 60_000
     temporaries, _ = cost(compiled("sasrec_softmax_ml1m", dataset=f"synthetic:users=2000,items={items}"))
     chunks = -(-slots // sizes.product_rows(items))
-    assert chunks > 1 and temporaries < 2 * 4 * items * slots / chunks  # what they take beside their exponentials
+    assert chunks > 1 and temporaries < 2 * 4 * items * slots / chunks  # what scores and their exponentials take
 
 
 @pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
 def test_the_last_block_is_left_out_where_nobody_reads(name):
-    """To read one slot per row, the first of two blocks is computed, but of the second little but keys and values."""
+    """To read one slot per row, the first of two blocks is computed, and little but keys and values of the second."""
     model = entries.model(name, 3_000, 200, dim=64, layers=2, norm="post" if name == "bert4rec" else "pre")
     params = jax.eval_shape(model.init, jax.random.key(0))
     rows = Stream(*[jax.ShapeDtypeStruct((8, 200), np.int32)] * 5)

@@ -125,7 +125,7 @@ def events_of(lengths, seed=0):
 
 @pytest.mark.parametrize("way", some([way for way in WAYS if way not in ("lanes", "sparse")]))
 def test_packed_is_alone_and_no_slot_knows_what_comes_later_with_everything_on(way):
-    """All that a slot knows of the event after it is its time."""
+    """The only thing that a slot knows about the next event is its time."""
     lengths, setup = (5, 3), setup_of(way)
     params, events = noisy(setup.model), events_of(lengths)
     encode = jax.jit(lambda stream: setup.model.encode(params, stream)[0])
@@ -151,6 +151,6 @@ def test_packed_is_alone_and_no_slot_knows_what_comes_later_with_everything_on(w
 
 
 def test_where_the_key_is_not_set_no_vector_stands_for_an_event():
-    """No sequence begins without an event, and there is no vector for such a beginning."""
+    """Every sequence begins with an event, and there is no vector for one that doesn't."""
     setup = made(known=known, **(ALL | WAYS["two-tower"] | {"start_prob": 0.0}))
     assert "start" not in jax.eval_shape(setup.model.init, jax.random.key(0))["context"] and not setup.model.starts

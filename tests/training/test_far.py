@@ -50,7 +50,7 @@ pytestmark = pytest.mark.slow
 
 
 def start(workdir, cache, kill=0, job=()):
-    """Starts a training in a process with a cache of its own, as on another machine. job: flags of one of several."""
+    """Starts a training in a process with its own cache, as on another machine. job: flags of a process of a job."""
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"JAXREC_CACHE": str(cache), "PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"}
     words = resume.command(workdir, EPOCHS)[2:]
@@ -99,13 +99,13 @@ def test_killed_before_any_change_another_machine_goes_on(kind, kill, request, u
 
 
 def sealed(address):
-    """The seals of the checkpoints in a store."""
+    """The seals in a store, each of which marks a complete checkpoint."""
     there = objects.listed(*objects.opened(address))
     return {name for name in there if snapshots.is_seal(name)}
 
 
 def test_killed_again_and_again_on_two_machines(s3, uninterrupted, tmp_path):
-    """It is killed each time soon after a new checkpoint is in the store."""
+    """Each time, it is killed soon after a new checkpoint has arrived in the store."""
     address = f"{s3}/runs/a"
     for number in range(4):
         before, process = sealed(address), start(address, tmp_path / f"machine-{number % 2}")
@@ -149,7 +149,7 @@ def test_of_two_trainings_one_is_refused_by_name(s3, uninterrupted, tmp_path):
 
 
 def test_of_several_processes_the_first_sends(s3, tmp_path):
-    """And one process goes on with what two have trained."""
+    """One process can also resume what two have trained."""
     address = f"{s3}/runs/a"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

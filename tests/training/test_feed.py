@@ -16,7 +16,7 @@ from jaxrec.training.steps import negatives
 
 
 def watching(setup, asked):
-    """The Setup, and a list that records the rows which are gathered."""
+    """Returns the Setup, changed so that it appends the rows which it gathers to a list."""
 
     def gather(*args):
         asked.append(args[2])
@@ -72,7 +72,7 @@ def test_a_thread_gathers_the_next_batches_and_others_are_gathered_when_asked_fo
 def test_a_thread_makes_the_order_of_the_next_epoch():
     setup = made(feed="device", epochs=3, **SOFTMAX)
     feed = Feed(setup)
-    for epoch in (0, 1, 0, 2):  # as after a jump back
+    for epoch in (0, 1, 0, 2):  # 0 follows 1, as after a jump back
         (_, found), begins = feed(epoch * setup.epoch_steps, (epoch + 1) * setup.epoch_steps)
         assert begins == epoch * setup.epoch_steps
         jax.tree.map(np.testing.assert_array_equal, found, order(setup, epoch))

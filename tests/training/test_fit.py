@@ -48,7 +48,7 @@ def test_a_workdir_that_is_moved_while_it_trains_is_an_error(prepare, tmp_path, 
         run(prepare(), path)
 
 
-@pytest.mark.slow  # that a killed and resumed run is the same is tested every time
+@pytest.mark.slow  # the default run tests that a killed and resumed run is the same
 def test_the_same_seed_gives_the_same_run_and_another_does_not(prepare, uninterrupted, tmp_path):
     run(prepare(), tmp_path / "again")
     assert_same(outcome(prepare(), tmp_path / "again"), uninterrupted)
@@ -100,9 +100,9 @@ def test_rows_say_the_rate_and_the_seconds_of_their_last_step(prepare, tmp_path)
 
 
 def test_patience_stops_and_the_best_is_kept(prepare, tmp_path, monkeypatch):
-    """A validation that gets worse after the second: patience 2 stops after the fourth, the second is the best.
+    """If validation is best at the second time, patience 2 stops after the fourth, and the second is kept as the best.
 
-    The metric is that of `select_by`, whatever the others do.
+    Only the metric that `select_by` names counts.
     """
     setup, _ = prepare(epochs=50, patience=2, select_by="hr@1", save_every=1)
     scores, others, out = iter([0.1, 0.3, 0.3, 0.2, 0.9]), iter([0.1, 0.2, 0.3, 0.4, 0.5]), io.StringIO()
@@ -169,7 +169,7 @@ def test_a_training_goes_on_on_another_number_of_devices(prepare, split, tmp_pat
 @pytest.mark.slow
 def test_a_training_goes_on_with_other_microbatches(prepare, tmp_path, monkeypatch):
     """This is needed on a smaller device; the training is the same up to rounding."""
-    optim = BASE["optim"] | {"eps": 1e-4}  # otherwise Adam makes full steps of rounding errors
+    optim = BASE["optim"] | {"eps": 1e-4}  # with a smaller eps, Adam makes full steps of rounding errors
     whole, portions = prepare(optim=optim), prepare(optim=optim, rows_at_once=2)
     assert portions[0].microbatch_rows == 2 and "8 rows of 8 slots, 2 at once" in wording.describe(portions[0])
     run(whole, tmp_path / "whole")

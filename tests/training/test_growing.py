@@ -1,4 +1,4 @@
-"""A training that begins with another one's params: what both know is carried over by id."""
+"""A training that begins with another one's params: what both trainings know is carried over by id."""
 
 import argparse
 from dataclasses import replace
@@ -30,7 +30,7 @@ from jaxrec.training import assembly, growing, setup as setups
 from jaxrec.training.steps.step import State
 from jaxrec.training.workdirs import checkpoint, fetching, workdir
 
-BEFORE, AFTER = "abcdef", "AbXcdeZ"  # the items of both logs; ids of the second sort differently
+BEFORE, AFTER = "abcdef", "AbXcdeZ"  # the items of the two logs; the second's ids sort differently
 CASES = {
     "sasrec": {},
     "gru4rec": {"stream": "session-parallel"},
@@ -63,7 +63,7 @@ def saved(path, setup, seed=3):
     random = np.random.default_rng(seed)
     noisy = lambda x: random.normal(size=x.shape).astype(x.dtype) if x.dtype == np.float32 else np.asarray(x) + 5
     state = jax.tree.map(noisy, jax.device_get(setups.initial(setup)))
-    state = state._replace(opt=jax.tree.map(abs, state.opt))  # squares are among the moments
+    state = state._replace(opt=jax.tree.map(abs, state.opt))  # the moments include squares
     path.mkdir()
     counted = setup.split.interactions.catalogue.counted(splits.training_counts(setup.split))
     users = Users(setup.split.interactions.users.tolist(), np.ones(len(setup.split.interactions.users), bool))
@@ -118,11 +118,11 @@ def test_a_new_item_begins_as_the_mean_of_its_neighbours(tmp_path):
     old = saved(tmp_path / "old", before)
     log = interactions.from_sequences([list("aXbXc"), list("abcde"), list("YYYab"), list("bdXab")])
     first = assembly.first_state(setup_of("sasrec", log, init_from=str(tmp_path / "old")))
-    # and the squares of its gradients as the mean of theirs: from 0, Adam's first steps would be full ones
+    # its second moments begin as the mean of theirs: from 0, Adam's first steps would be full ones
     for then, now in ((old.params, first.params), (moments(old.opt).nu, moments(first.opt).nu)):
         table = dict(zip(BEFORE, then["items"], strict=True))
         found = dict(zip(log.catalogue.ids.tolist(), now["items"], strict=True))
-        # the last two items of a user are not in its training
+        # the last two items of a user are not trained on
         for new, like in {"X": "abd", "Y": "abcde"}.items():
             rows = np.array([table[id] for id in like])
             wanted = likeness.typical(rows) if then is old.params else rows.mean(0)
@@ -261,11 +261,11 @@ def test_auto_is_what_the_earlier_training_has_where_params_depend_on_it(tmp_pat
     assert values == given | {"length": 8, "model": {"dim": 8, "heads": 1}}
     assert lines == [f"length=8, model.dim=8: as in {tmp_path / 'old'}"]
     monkeypatch.chdir(tmp_path)
-    assert growing.settled(given | {"init_from": "old"})[0] == values  # which can be resumed from anywhere
+    assert growing.settled(given | {"init_from": "old"})[0] == values  # so it can be resumed from any folder
 
 
 def test_what_has_begun_goes_on_where_the_earlier_training_is_gone(tmp_path):
-    """With the same command, whose keys that are `auto` or left out have the values that the training began with."""
+    """The same command resumes it: keys that are `auto` or left out keep the values that the training began with."""
     old, new = tmp_path / "old", tmp_path / "new"
     saved(new, setup_of("sasrec", log_of(AFTER), init_from=str(old)))
     given = {"init_from": str(old), "length": "auto", "model": {"dim": "auto"}}

@@ -1,4 +1,4 @@
-"""Laws of losses: the formulas, and that fast forms equal the plain ones in value and gradients."""
+"""Laws of losses: their formulas, and that the fast forms equal the plain ones in value and gradients."""
 
 import dataclasses
 from functools import partial
@@ -34,7 +34,7 @@ sigmoid = lambda x: 1 / (1 + np.exp(-x))
 shares = lambda x: np.exp(x) / np.exp(x).sum()
 elu = lambda x, a: np.where(x > 0, x, a * (np.exp(x) - 1))
 
-FORMULAS = {  # of the positive's score and of the negatives that count, in float64
+FORMULAS = {  # of the positive's score and those of the negatives that count, in float64
     "bce": lambda p, n: -np.log(sigmoid(p)) - np.log(1 - sigmoid(n)).sum(),
     "gbce": lambda p, n: (
         (-np.log(sigmoid(p) ** (K / 36 * ((1 - 36 / K) * 0.75 + 36 / K))) - np.log(1 - sigmoid(n)).sum()) / (K + 1)
@@ -83,7 +83,7 @@ def test_a_slot_of_large_scores_is_finite_and_learns(name):
         scores = (jnp.float32(-scale), scale * jnp.array([1.0, -1.0, 0.5]))
         value, grads = jax.jit(jax.value_and_grad(SLOTS[name], (0, 1)))(*scores, valid)
         assert np.isfinite(value) and all(np.isfinite(grad).all() for grad in grads)
-        if name not in ("top1-max", "bpr-max of elu"):  # these saturate by their formulas
+        if name not in ("top1-max", "bpr-max of elu"):  # the formulas of these saturate
             assert grads[0] < -0.05
 
 
@@ -120,7 +120,7 @@ def test_a_slot_of_no_weight_changes_nothing_and_has_no_gradient(name):
     for of_hidden in (grad, noisy_grad):
         assert not np.asarray(of_hidden)[idle].any()
         moved = np.asarray(of_hidden)[~idle].any(axis=1).mean()
-        assert moved > (0.5 if name in FLAT else 0.95)  # the rest have no negative but their target, or are flat
+        assert moved > (0.5 if name in FLAT else 0.95)  # the rest have no negative other than their target, or are flat
     agree((noisy_value, noisy_grad, noisy_shared), (value, grad, shared), 1e-6)
 
 
@@ -150,9 +150,9 @@ def test_gradients_of_one_item_add_up_in_bfloat16(name):
 
 # --- sampled: the fast forms
 
-ROWS, MEMBERS, MANY = 6, 7, 11  # negatives of a row or batch
+ROWS, MEMBERS, MANY = 6, 7, 11  # MANY negatives per row or batch
 SLOT_COUNT = ROWS * MEMBERS
-LAYOUTS = {  # shape of the negatives, what shares them, and TABLE_ROWS_PER_LOOKUP
+LAYOUTS = {  # (shape of the negatives, what shares them, TABLE_ROWS_PER_LOOKUP)
     "slots, looked up": ((SLOT_COUNT, MANY), "slot", 0),
     "slots, taken": ((SLOT_COUNT, MANY), "slot", 16),
     "rows": ((ROWS, MANY), "row", 0),
@@ -161,7 +161,7 @@ LAYOUTS = {  # shape of the negatives, what shares them, and TABLE_ROWS_PER_LOOK
 
 
 def shifted(given, seed=1):
-    """The problem with shifted scores, an own column for each slot, and a missing negative (item 0)."""
+    """The problem with shifted scores, an own column for each slot, and the third negative missing (item 0)."""
     hidden, target, weight, negatives, table, bias = given
     random = np.random.default_rng(seed)
     shape = negatives.items.shape
@@ -177,7 +177,7 @@ def shifted(given, seed=1):
 
 @pytest.fixture(params=LAYOUTS)
 def layout(request, monkeypatch):
-    """A layout of negatives, with bounds so low that they make several chunks, the last of them not full."""
+    """A layout of negatives, with limits so low that there are several chunks, the last one not full."""
     shape, shared_by, rows = LAYOUTS[request.param]
     monkeypatch.setattr(sizes, "TABLE_ROWS_PER_LOOKUP", rows)
     held = {"batch": 5 * MANY, "rows": 4 * MEMBERS * MANY}.get(request.param, 5 * V)
@@ -235,7 +235,7 @@ def test_fast_gradients_are_scaled_by_what_follows(layout):
 @pytest.mark.parametrize(("shared_by", "shape"), [("slot", (4096, 256)), ("row", (32, 1024)), ("batch", (2048,))])
 @pytest.mark.parametrize("items", some([1000, 10_000], 10_000))
 def test_memory_is_bounded(shared_by, shape, items):
-    """Gathered rows or scores of all slots are never in memory at once; gradients of the table are."""
+    """Gathered rows or scores of all slots are never in memory at once; only gradients of the whole table are."""
     given = problem(0, 4096, items, shape=shape, shared_by=shared_by)
     given = (jnp.zeros((4096, 64)), *given[1:4], jnp.zeros((items, 64)), None)
     fast = with_gradients(total(sampled_softmax))
@@ -263,7 +263,7 @@ def test_a_negative_that_is_the_target_counts_only_where_it_is_kept(name):
     hidden, _, weight, negatives, table, bias = problem(8, 20)
     target = jnp.full(20, 5)
     items = jnp.where(negatives.items == 5, 6, negatives.items)
-    # in place of the second: another item; the target; no item
+    # the second negative is another item, the target, or no item
     forms = [Negatives(items.at[:, 1].set(item), shared_by="slot") for item in (7, 5, 0)]
     masked = [sampled(name)(hidden, target, weight, each, table, bias)[0] for each in forms]
     kept = [sampled(name, True)(hidden, target, weight, each, table, bias)[0] for each in forms]
@@ -276,7 +276,7 @@ def test_a_negative_that_is_the_target_counts_only_where_it_is_kept(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("keep", [False, True], ids=["mask", "keep"])
 def test_the_expected_gradient_with_logq_goes_to_that_of_the_full_softmax(keep):
-    """A target that is masked among the negatives isn't corrected; one that is kept is corrected like them."""
+    """A target that is masked among the negatives isn't corrected; one that is kept is corrected as they are."""
     items, target, draws = 9, 3, 4000
     scores = jnp.asarray(np.random.default_rng(0).normal(0, 1, items), jnp.float32)
     table = popular(np.array([1, 40, 6, 3, 100, 2, 10, 20, 5]), 0.75)
@@ -303,7 +303,7 @@ def test_the_expected_gradient_with_logq_goes_to_that_of_the_full_softmax(keep):
     table = jax.tree.map(jnp.asarray, table)
     few, many, most = (error(number, 1.0) for number in (4, 32, 256))
     assert few > many > most
-    assert most < (0.012 if keep else 0.006)  # kept, the bias goes with 1 over the target's expected count
+    assert most < (0.012 if keep else 0.006)  # if kept, the bias goes as 1 over the target's expected count
     assert error(256, 0.0) > 0.05
 
 

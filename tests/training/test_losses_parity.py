@@ -48,7 +48,7 @@ def test_gbce_is_the_exact_one(size, logits, t):
     value, grad = mean(at)
     wanted = arrays[f"{size}.{logits}.t{t}.exact_loss"], arrays[f"{size}.{logits}.t{t}.exact_grad"]
     agree(value, wanted[0])
-    np.testing.assert_allclose(grad, wanted[1], rtol=1e-4, atol=1e-12)  # each is right, not only the large ones
+    np.testing.assert_allclose(grad, wanted[1], rtol=1e-4, atol=1e-12)  # small gradients must be right too
 
 
 # --- GRU4Rec

@@ -25,7 +25,7 @@ def test_the_rate_falls_at_every_so_many_evaluations_without_a_better_one_and_ki
     scores = iter([0.1, 0.3, 0.2, 0.3, 0.2, 0.1, 0.4, 0.1])
     by_params = {}
 
-    def validate(params):  # the same params have the same score, so that a training that is resumed finds it again
+    def validate(params):  # a resumed training gets the same score for the same params
         key = np.asarray(params["items"]).tobytes()
         if key not in by_params:
             by_params[key] = next(scores)
@@ -38,7 +38,7 @@ def test_the_rate_falls_at_every_so_many_evaluations_without_a_better_one_and_ki
     np.testing.assert_allclose([row["rate"] for row in rows], 1e-2 * np.array(wanted), rtol=1e-5)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.Checkpoints, "save", killed_at(5, checkpoint.Checkpoints.save))
-        with pytest.raises(Killed):  # the checkpoint before is of the rate that has just been lowered
+        with pytest.raises(Killed):  # the previous checkpoint has the rate that was just lowered
             run(prepared, killed)
     run(prepared, killed)
     assert_same(outcome(prepared, killed), outcome(prepared, whole))

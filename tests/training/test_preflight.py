@@ -49,7 +49,7 @@ def test_what_a_training_takes_is_what_its_arrays_and_its_program_take(changes):
     assert needs.state == size(state)
     data, _ = Feed(setup)(0, fit.boundary(setup, 0))
     assert needs.data == size((data, setup.sampler_tables))
-    assert needs.work > size(state.params)  # the gradients at least
+    assert needs.work > size(state.params)  # at least the gradients
     said = preflight.describe(setup, needs)
     assert "MiB for parameters and optimiser" in said and f"{setup.total_steps:,} steps in at most 3 epochs" in said
 
@@ -70,7 +70,7 @@ def test_the_program_is_compiled_once(dim, ahead, caplog, monkeypatch):
 
 
 def test_what_comes_from_the_host_is_not_compiled_ahead():
-    """Compiling needs its batches, which would have to be sent, and depend on the step at which the training begins."""
+    """Compiling needs batches, which the host would have to send, and which depend on the first step."""
     setup = assembled(feed="host")
     assert preflight.compiling(setup, Feed(setup)) is None
 

@@ -20,7 +20,7 @@ from jaxrec.training.workdirs import checkpoint, workdir
         [
             (fit.Feed, "__call__", 1),  # before anything
             (fit.Feed, "__call__", 7),  # between two calls
-            (metric_writer.MetricWriter, "progress", 5),  # a call under way, its steps not yet read
+            (metric_writer.MetricWriter, "progress", 5),  # during a call, before its steps are read
             (ongoing, "_close_row", 2),  # after a validation, before its row
             (checkpoint.Checkpoints, "save", 1),  # between the row and the save
             (checkpoint.Checkpoints, "save", 5),

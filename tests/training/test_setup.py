@@ -62,7 +62,7 @@ def test_what_weighs_nothing_is_not_asked():
     setup = made(known=first_user_alone, **weighted(SOFTMAX))
     loss = [values.loss[0] for _, values in states(setup, range(1, setup.epoch_steps + 1))]
     assert np.isfinite(loss).all()
-    assert np.count_nonzero(loss) == 1  # of the step that has this user
+    assert np.count_nonzero(loss) == 1  # the only step with this user
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_where_all_types_are_targets_they_are_what_they_were(changes):
 
 
 def later(log):
-    """Like `timed`, but events that are not trained on are a year later."""
+    """Like `timed`, but the events that are not trained on come a year later."""
     known = timed(log)
     known["times"][np.concatenate([log.offsets[1:] - 1, log.offsets[1:] - 2])] += 365 * 86_400 * context.SECOND
     return known

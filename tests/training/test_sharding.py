@@ -27,7 +27,7 @@ from jaxrec.training.steps.negatives import Seen
 from jaxrec.training.steps.own_items import OwnItems
 from jaxrec.training.workdirs import checkpoint
 
-ITEMS = 21  # which neither 4 nor 8 divides
+ITEMS = 21  # neither 4 nor 8 divides it
 MESHES = {"2x4": (2, 4), "4x2": (4, 2), "8x1": (8, 1), "1x8": (1, 8)}
 ADAGRAD = {"name": "adagrad", "learning_rate": 0.02, "eps": 1e-3}
 SHARED = {"negatives": 9, "share": "batch"}
@@ -72,7 +72,7 @@ def of(mesh, model="sasrec", loss="softmax", **changes):
 
 
 def recording(config, steps, norm=None):
-    """An optimiser that moves nothing, and keeps the gradients as its state."""
+    """An optimiser that leaves the params unchanged and keeps the gradients as its state."""
     zeros = lambda tree: jax.tree.map(jnp.zeros_like, tree)
     update = lambda grads, state, params=None, **extra_args: (zeros(grads), grads)
     return optax.GradientTransformationExtraArgs(zeros, update)
@@ -91,7 +91,7 @@ def gradients(*given):
 def assert_equal_to_one_device(mesh, *given):
     (told, grads), (wanted, alone) = gradients(mesh, *given), gradients(None, *given)
     np.testing.assert_allclose(told, wanted, rtol=1e-5)
-    largest = max(np.abs(each).max() for each in jax.tree.leaves(alone))  # some are zero but for rounding
+    largest = max(np.abs(each).max() for each in jax.tree.leaves(alone))  # some leaves are zero up to rounding
     for (path, x), (_, y) in zip(*map(jax.tree.leaves_with_path, (grads, alone)), strict=True):
         assert x.shape == y.shape
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5 * largest, err_msg=str(path))
@@ -118,7 +118,7 @@ def test_loss_and_gradients_are_those_of_one_device(mesh, model, loss):
     assert_equal_to_one_device(mesh, model, loss)
 
 
-SHARED_BY = {"slot": (12, K), "row": (3, 5), "batch": (5,)}  # of 12 slots, the shapes of their negatives
+SHARED_BY = {"slot": (12, K), "row": (3, 5), "batch": (5,)}  # shapes of the negatives of 12 slots
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_totals_of_split_tables_are_those_of_whole_ones(loss, shared_by, held, m
         whole = softmax.build(softmax.SoftmaxOptions("softmax", label_smoothing=smoothing), V, axis)
         return folding.among_trained(whole, np.ones(V, bool), axis)
 
-    with assumed(Hardware("gpu" if loss == "on a gpu" else "cpu", 16 << 30)):  # which picks targets out of the scores
+    with assumed(Hardware("gpu" if loss == "on a gpu" else "cpu", 16 << 30)):  # a GPU picks targets out of the scores
         agree(*split_and_whole(total, (hidden, target, weight, negatives, *table)))
 
 
@@ -210,7 +210,7 @@ def test_trainings_are_those_of_one_device(mesh, kind):
     (state, values), (wanted, told) = states(on_mesh, [5])[0], states(alone, [5])[0]
     assert_close((assembly.to_save(on_mesh, state), values), (wanted, told))
     padding = jax.tree.map(lambda x: x[ITEMS:], state.params["items"])
-    assert not padding.any()  # what no item is, nothing moves
+    assert not padding.any()  # rows that belong to no item stay zero
 
 
 @pytest.mark.parametrize(

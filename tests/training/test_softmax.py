@@ -54,7 +54,7 @@ def test_a_smoothed_softmax_is_a_mixture_of_every_target(with_bias):
 
 
 def own_items(seed, slots, users=9, items=V):
-    """OwnItems of slots with runs of the same user, some without a user; users have none, some or all items."""
+    """OwnItems of slots: runs with the same user, some without a user; users have none, some or all of the items."""
     random = np.random.default_rng(seed)
     sets = [np.sort(random.choice(items, n, False)) + 1 for n in (items, 0, *random.integers(1, items, users - 2))]
     seen = Seen(np.concatenate(sets).astype(np.int32), np.append(0, np.cumsum(list(map(len, sets)))).astype(np.int32))
@@ -76,7 +76,7 @@ def test_a_slot_whose_own_items_are_left_out_is_the_formula_of_the_others(smooth
         plain = scores[target[n] - 1]
         towards = (1 - smoothing) * plain + smoothing * among.mean()
         wanted += float(weight[n]) * (np.log(np.exp(among).sum()) - towards)
-    assert {-1, 0} < set(users[np.asarray(weight) > 0].tolist())  # of nobody; of who has all items
+    assert {-1, 0} < set(users[np.asarray(weight) > 0].tolist())  # slots without a user, and of the user with all items
     assert float(softmax_plain(hidden, target, weight, own, table, bias, smoothing)) == pytest.approx(wanted, rel=1e-5)
 
 
@@ -166,8 +166,8 @@ def test_in_bfloat16_the_sums_are_float32():
     assert value.dtype == jnp.float32
     assert [grad.dtype for grad in grads] == [jnp.bfloat16, jnp.bfloat16, jnp.float32]
     exact = plain_softmax(low[0].astype(jnp.float32), *low[1:4], low[4].astype(jnp.float32), bias)
-    agree(value, exact[0])  # inputs rounded alike: products of bfloat16 are exact in float32
-    agree(jax.tree.map(jnp.float32, grads), exact[1], 2**-7)  # a gradient is rounded to 8 bits, its factors before
+    agree(value, exact[0])  # inputs are rounded alike, and products of bfloat16 are exact in float32
+    agree(jax.tree.map(jnp.float32, grads), exact[1], 2**-7)  # gradients are rounded to 8 bits, their factors before
 
 
 @pytest.mark.parametrize("nll", [0.001, 0.01, 1.0])
@@ -195,4 +195,4 @@ def test_the_scores_of_a_batch_are_never_held_at_once():
     held = [form.lower(*given).compile().memory_analysis().temp_size_in_bytes for form in (fast_softmax, plain_softmax)]
     scores = 4 * number * items
     assert held[0] < scores / 4
-    assert held[1] >= scores  # what the chunks save
+    assert held[1] >= scores  # chunks save this memory

@@ -1,13 +1,12 @@
-"""Is a checkout of the code as fast as another? Rates of training and of evaluation, the two in turns.
+"""Is one checkout of the code as fast as another? Compares the rates of training and of evaluation, in turns.
 
     git worktree add ../before COMMIT
     python -m benchmarks.checkouts --before ../before --rounds 40
 
-Each configuration is trained by both, on the same data, a turn of some seconds after the other; in every round the one
-that begins is the other one. Turns are short, since a machine's own speed changes within a minute: so a call of the
-program has fewer steps than the configuration's. What is reported is the ratio of their real targets a second, new to
-old: its median over the rounds, and a 95% interval of that by the bootstrap. Configurations are those of this checkout,
-by their names.
+Both checkouts train each configuration on the same data, in turns of a few seconds; which of them begins alternates
+from round to round. Turns are short because a machine's own speed changes within a minute, so a call of the program has
+fewer steps than the configuration says. The result is the ratio of their real targets per second, new to old: the
+median over the rounds, and its 95% interval by the bootstrap. Each checkout loads its own configuration of that name.
 """
 
 import argparse
@@ -23,7 +22,7 @@ from benchmarks import record
 from benchmarks.speed import Contender
 
 ROOT = Path(__file__).resolve().parents[1]
-#: of a training, the steps in a call, which take some 3 seconds on two cores; an evaluation has none
+#: {task: steps in a call of a training, which take some 3 seconds on two cores; None for an evaluation}
 TASKS = {
     "sasrec_ml1m": 12,
     "sasrec_softmax_ml1m": 4,
@@ -34,14 +33,14 @@ TASKS = {
 
 
 def contender(root, told):
-    """The process that trains or evaluates with the code of this checkout, as `benchmarks.ours` is told."""
+    """Starts a process that trains or evaluates with the code of a checkout; told: arguments of `benchmarks.ours`."""
     env = os.environ | {"PYTHONPATH": str(root)}
     os.chdir(root)
     return Contender([sys.executable, "-m", "benchmarks.ours", json.dumps(told)], env)
 
 
 def compare(before, task, rounds, seconds):
-    """The rates of both in every round, and the ratio of the new to the old."""
+    """Returns the rates of both checkouts in every round, and the ratio of the new to the old."""
     roots = {"before": Path(before).resolve(), "now": ROOT}
     told = {"config": task.partition(",")[0], "set": {}, "mode": "evaluation"}
     if steps := TASKS[task]:
@@ -50,9 +49,9 @@ def compare(before, task, rounds, seconds):
 
 
 def in_turns(running, rounds, seconds):
-    """The rates of two contenders in every round, and the ratio of the second's to the first's."""
+    """Returns the rates of two contenders in every round, and the ratio of the second to the first."""
     for each in running.values():
-        each.turn(seconds)  # it compiles
+        each.turn(seconds)  # the first turn compiles
     rates = {name: [] for name in running}
     for number in range(rounds):
         for name in list(running)[:: -1 if number % 2 else 1]:
@@ -80,7 +79,7 @@ if __name__ == "__main__":
     parser.add_argument("--before", required=True, type=Path, help="another checkout of this repository")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS), metavar="TASK")
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--seconds", type=float, default=3, help="of a turn")
+    parser.add_argument("--seconds", type=float, default=3, help="length of a turn")
     flags = parser.parse_args()
     result = {"kind": "checkouts", "before": commit_of(flags.before), "rounds": flags.rounds, "tasks": {}}
     home = Path.cwd()

@@ -1,11 +1,11 @@
-"""Which model is better on these data? `jaxrec.compare`, with its result and plot kept among the benchmarks'.
+"""Which model is better on a data set? Runs `jaxrec.compare`, and stores its result and plot in results/.
 
     python -m benchmarks.compare --dataset ml-1m-sasrec --models gru4rec,sasrec,bert4rec,caser --seeds 3
     python -m benchmarks.compare --dataset ml-1m-sasrec --models sasrec --vary positions=from_start,from_end,relative
 
-Each model is trained by its recipe for ML-1M, with the length of histories that the data call for, chosen on validation
-and tested once a seed. Trainings lie under --runs and are resumed, or reused when complete. (The
-command `jaxrec compare` trains models by `default` instead, whose keys follow from the log.)
+Each model is trained with its recipe for ML-1M and a history length that suits the data. Its checkpoint is chosen on
+validation, and tested once per seed. Trainings are stored under --runs, and are resumed, or reused when complete. (The
+command `jaxrec compare` trains models with `default` instead, whose keys follow from the log.)
 """
 
 import argparse
@@ -31,12 +31,12 @@ RECIPES = {
 
 
 def length_of(interactions: Interactions) -> int:
-    """Returns 200 if a quarter of the histories has more than 50 items, otherwise 50."""
+    """Returns 200 if a quarter of the histories have more than 50 items, otherwise 50."""
     return 200 if np.quantile(np.diff(interactions.offsets), 0.75) > 50 else 50
 
 
 def by_model(result: dict, models: Sequence[str]) -> dict:
-    """Returns the result of a comparison of recipes with its rows named by their models.
+    """Returns the result of a comparison of recipes, with its rows named after their models.
 
     >>> rows = {"popularity": 1, "sasrec_softmax_ml1m newest": 2}
     >>> by_model({"rows": rows, "paired": None}, ["sasrec"])["rows"]
@@ -62,10 +62,10 @@ if __name__ == "__main__":
     parser.add_argument("--models", type=listed, default=list(RECIPES))
     parser.add_argument("--baselines", type=listed, default=["popularity", "transitions"])
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--runs", type=Path, help="where trainings lie (default: runs/compare/NAME)")
+    parser.add_argument("--runs", type=Path, help="folder of the trainings (default: runs/compare/NAME)")
     parser.add_argument("--vary", metavar="KEY=VALUE,VALUE", help="train each model with each value")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every configuration")
-    parser.add_argument("--name", help="of the result (default: of the data, and the key that varies)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every configuration")
+    parser.add_argument("--name", help="name of the result (default: that of the data, and of the key that varies)")
     flags = parser.parse_args()
     name = flags.name or "_".join([Path(flags.dataset).name, *(flags.vary or "").split("=")[:1]]).strip("_")
     vary = {key: text.split(",") for key, text in assigned("--vary", [flags.vary] if flags.vary else []).items()}

@@ -1,10 +1,10 @@
-"""Does a checkout of the code train as another does? The first losses of both, step by step, on the same data.
+"""Does one checkout of the code train as another does? Compares the first losses, step by step, on the same data.
 
     git worktree add ../before COMMIT
     python -m benchmarks.first_losses --before ../before
 
-What is reported is how many of the losses, and of the norms of the gradients, are the same float32, and the largest
-difference relative to a value. Each checkout trains by its own `fit`, in a process of its own, on one device.
+The result is how many of the losses and gradient norms are the same float32, and the largest relative difference. Each
+checkout trains with its own `fit`, in a process of its own, on one device.
 """
 
 import argparse
@@ -24,11 +24,11 @@ TASKS = {"quickstart": {}, "gru4rec_rsc15": {}, "bert4rec_ml1m": {"dataset": "ml
 
 
 class Enough(BaseException):
-    """Ends a training: nothing that the loop would catch."""
+    """Ends a training; not an Exception, so that the loop doesn't catch it."""
 
 
 def assembled(name, changes):
-    """(the module of `fit`, a Setup) by the code on the path, as modules lie now or lay in commit a1d4161."""
+    """Returns (the module of `fit`, a Setup) of the code on the path, laid out as now or as in commit a1d4161."""
     try:
         from jaxrec.config import recipes
         from jaxrec.training import assembly, fit
@@ -45,7 +45,7 @@ def assembled(name, changes):
 
 
 def train(name, changes):
-    """The losses and the norms of the first steps, [2, STEPS] float32."""
+    """Returns the losses and gradient norms of the first steps, [2, STEPS] float32."""
     fit, setup = assembled(name, changes)
     found, run = [], setup.run
 
@@ -65,7 +65,7 @@ def train(name, changes):
 
 
 def losses(root, name, changes):
-    """`train` by the code of a checkout."""
+    """Runs `train` with the code of a checkout, in a process of its own."""
     told = json.dumps([name, changes])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "found.npy"
@@ -75,7 +75,7 @@ def losses(root, name, changes):
 
 
 def main(before):
-    """Train by both, and write how alike they are."""
+    """Trains with both checkouts, and writes how much they differ."""
     from benchmarks import record
     from benchmarks.checkouts import commit_of
 

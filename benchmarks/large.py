@@ -1,12 +1,12 @@
-"""Peak memory and time of preparing a log larger than memory; beside it without a limit, and DuckDB sorting the same.
+"""Peak memory and time of preparing a log larger than memory, next to preparing without a limit, and DuckDB's sort.
 
     python -m benchmarks.large --millions 30 --memory 1GiB [--formats parquet,csv] [--plain] [--polars]
         [--duckdb PYTHON]
 
-The log is random: users and items by skewed popularity, in the order of time, so that users come mixed; a user for
-every hundred rows. PYTHON has duckdb, which sorts the same file by user and time into Parquet with as much memory;
-polars' streaming engine, which can't be told how much to use, sorts it likewise. The disk has room for 10 GB for 100
-million rows.
+The log is random: users and items have skewed popularity, rows are in the order of time, so that users are interleaved,
+and there is one user per hundred rows. PYTHON is an interpreter with duckdb, which sorts the same file by user and time
+into Parquet with as much memory. Polars' streaming engine, which takes no limit of memory, sorts it likewise. The disk
+needs room for 10 GB per 100 million rows.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def chunks(rows, seed=0):
 
 
 def write(path, rows):
-    """One file of so many rows."""
+    """Writes a log of `rows` rows as one file, and returns its path."""
     if path.suffix == ".csv":
         with path.open("wb") as file:
             for at, frame in enumerate(chunks(rows)):
@@ -68,7 +68,7 @@ def write(path, rows):
 
 
 def run(command):
-    """Seconds and peak of a command, as they are written."""
+    """Runs a command, and returns its seconds and peak memory, rounded as in the result."""
     seconds, peak = measured(command)
     found = {"seconds": round(seconds, 1), "peak_gib": round(peak, 2)}
     print(command[-1], found, flush=True)
@@ -76,7 +76,7 @@ def run(command):
 
 
 def compare(folder, kind, rows, memory, plain, duckdb, polars):
-    """The costs of a format."""
+    """Measures the costs with one format."""
     path = write(folder / f"log.{kind}", rows)
     ours = lambda output, *flags: [sys.executable, "prepare.py", "--input", str(path), "--output", str(output), *flags]
     found = {"file_gib": round(path.stat().st_size / 2**30, 2)}
@@ -97,7 +97,7 @@ def compare(folder, kind, rows, memory, plain, duckdb, polars):
 
 
 def plot(_, path):
-    """Minutes and peak memory over the rows, of all results of this kind."""
+    """Draws minutes and peak memory over the rows, from all results of this kind."""
     results = [json.loads(each.read_text()) for each in sorted(path.parent.glob("large*.json"))]
     results = sorted((each for each in results if each["kind"] == "large"), key=lambda each: each["rows"])
     rows = [each["rows"] for each in results]
@@ -119,14 +119,14 @@ def plot(_, path):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--millions", type=float, default=30, help="of rows")
-    parser.add_argument("--memory", default="1GiB", help="as for prepare")
+    parser.add_argument("--millions", type=float, default=30, help="millions of rows")
+    parser.add_argument("--memory", default="1GiB", help="limit, as for prepare")
     parser.add_argument("--formats", default="parquet,csv")
-    parser.add_argument("--plain", action="store_true", help="also without --memory, and compare")
+    parser.add_argument("--plain", action="store_true", help="also prepare without --memory, and compare")
     parser.add_argument("--duckdb", metavar="PYTHON", help="an interpreter with duckdb")
-    parser.add_argument("--polars", action="store_true", help="also polars' streaming engine, which sorts")
-    parser.add_argument("--folder", help="where to write (default: the system's for temporary files)")
-    parser.add_argument("--name", default="large", help="of the result")
+    parser.add_argument("--polars", action="store_true", help="also sort with polars' streaming engine")
+    parser.add_argument("--folder", help="where to write (default: the system's folder for temporary files)")
+    parser.add_argument("--name", default="large", help="name of the result")
     flags = parser.parse_args()
     rows, found = int(flags.millions * 1e6), {}
     for kind in flags.formats.split(","):

@@ -1,4 +1,4 @@
-"""DuckDB sorts a log by user and time, into Parquet: what `benchmarks.large` compares with. It needs duckdb alone."""
+"""Sorts a log by user and time into Parquet with DuckDB, as a peer of `benchmarks.large`. Needs duckdb only."""
 
 import sys
 

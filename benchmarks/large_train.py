@@ -1,10 +1,10 @@
-"""Rate and memory of training from a large prepared folder, mapped, with batches from the host or the device.
+"""Rate and memory of training from a large memory-mapped prepared folder, with batches from the host or the device.
 
     python -m benchmarks.large_train --millions 100 [--folder DIR] [--turns 5] [--name NAME]
 
-The log is that of `benchmarks.large`, written as a prepared folder. Each feed is a process of its own: SASRec of width
-64 on uniform negatives, row-sparse, the first steps of a training, by turns of four calls each. Memory is that of the
-process without mapped files (RssAnon), at its highest from start to end.
+The log is that of `benchmarks.large`, as a prepared folder. Each feed runs in a process of its own: SASRec of width 64
+with uniform negatives and row-sparse updates, the first steps of a training, in turns of four calls each. Memory is the
+peak of the process from start to end, without mapped files (RssAnon).
 """
 
 import argparse
@@ -30,16 +30,16 @@ CHANGES = {
     "optim.sparse": "True",
     "steps_per_call": "8",
 }
-CALLS = 4  # of a turn
+CALLS = 4  # per turn
 
 
 def resident(kind):
-    """GiB of this process by a line of its status."""
+    """The GiB that a line of this process's status states, such as RssAnon."""
     return int(re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 2**20
 
 
 def train(dataset, feed, turns):
-    """What a process of its own measures: setup, and then CALLS calls for each line it reads."""
+    """Runs in a process of its own, and prints the cost of the setup, then the rate of CALLS calls per line read."""
     most, done = {"RssAnon": 0.0, "VmRSS": 0.0}, threading.Event()
 
     def watch():
@@ -70,7 +70,7 @@ def train(dataset, feed, turns):
     for _ in range(turns):
         sys.stdin.readline()
         begun, count, before = time.perf_counter(), 0.0, None
-        for _ in range(CALLS):  # as in a training, whose host reads what the call before has left
+        for _ in range(CALLS):  # as in a training, whose host reads the metrics of the previous call
             metrics = call()
             count += 0.0 if before is None else float(np.asarray(before.count).sum())
             before = metrics
@@ -81,7 +81,7 @@ def train(dataset, feed, turns):
 
 
 def by_turns(dataset, turns):
-    """The rates of both feeds by turns, and their memory."""
+    """Returns the rates of both feeds, measured in turns, and their memory."""
     command = [
         sys.executable,
         "-m",
@@ -111,7 +111,7 @@ def by_turns(dataset, turns):
 
 
 def plot(_, path):
-    """Memory of both feeds over the rows, of all results of this kind; and their rates beside each other."""
+    """Draws memory of both feeds over the rows, from all results of this kind, and the ratio of their rates."""
     results = [json.loads(each.read_text()) for each in path.parent.glob("large_train*.json")]
     results.sort(key=lambda each: each["rows"])
     figure, (left, right) = plots.panels(2, width=3.8)
@@ -130,12 +130,12 @@ def plot(_, path):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--millions", type=float, default=100, help="of rows")
-    parser.add_argument("--folder", help="where to write (default: the system's for temporary files)")
+    parser.add_argument("--millions", type=float, default=100, help="millions of rows")
+    parser.add_argument("--folder", help="where to write (default: the system's folder for temporary files)")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--dataset", help="a prepared folder, instead of the random log")
-    parser.add_argument("--feed", choices=["host", "device"], help="measure this alone, and print it")
-    parser.add_argument("--name", default="large_train", help="of the result")
+    parser.add_argument("--feed", choices=["host", "device"], help="measure only this feed, and print the result")
+    parser.add_argument("--name", default="large_train", help="name of the result")
     flags = parser.parse_args()
     if flags.feed:
         train(flags.dataset, flags.feed, flags.turns)

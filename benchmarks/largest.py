@@ -1,11 +1,11 @@
-"""The largest catalogue that a training fits on so many chips, by the compiler's own count of what each needs.
+"""The largest catalogue whose training fits on a number of chips, by the compiler's own count of memory.
 
     python -m benchmarks.largest [--devices h100x1 h100x8 h100x64 v5e-8 v5e-64 v5e-256]
 
 Nothing runs: a step is compiled for chips that are only described, as by benchmarks.compiled, which says what that
-needs. What a step needs grows with the catalogue, mostly by a line: two sizes tell it, and the size that it predicts is
-compiled too, then larger ones as long as they fit, or smaller ones until one does. Tables are split over all chips
-(mesh.item); SASRec, two blocks, Adam, 8,192 targets a step.
+needs. The memory of a step grows almost linearly with the catalogue: two sizes give the line. The largest size that
+should fit by this line is compiled too, then larger ones as long as they fit, or smaller ones until one does. Tables
+are split over all chips (mesh.item). The model is SASRec with two blocks, trained with Adam on 8,192 targets per step.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import math
 import os
 from dataclasses import replace
 
-os.environ["JAX_PLATFORMS"] = "cpu"  # no accelerator is touched, if there is one
+os.environ["JAX_PLATFORMS"] = "cpu"  # leaves any accelerator alone
 
 import jax
 
@@ -33,7 +33,7 @@ DEVICES = {
     "v5e-64": ("tpu", "v5e:8x8"),
     "v5e-256": ("tpu", "v5e:16x16"),
 }
-#: {label: (loss, what else of the configuration)}
+#: {label: (loss, changes of `optim`)}
 TRAINED = {
     "softmax": (LOSSES["softmax"], {}),
     "sampled-softmax, 512 a batch, optim.sparse": (LOSSES["sampled-softmax, 512 a batch"], {"sparse": True}),
@@ -42,9 +42,9 @@ MOST = 2**31 - 2  # items: their numbers are int32
 
 
 def needed(devices, hardware, target, loss, optim, items):
-    """The bytes of a step on each chip: what it is given, and what it works with; infinite if the compiler refuses."""
+    """The bytes that a step needs on each chip, arguments and working memory; infinite if the compiler refuses."""
     split = split_of(1000)
-    catalogue = split.interactions.catalogue._replace(ids=range(1, items + 1))  # its length is all that counts
+    catalogue = split.interactions.catalogue._replace(ids=range(1, items + 1))  # only its length matters
     split = split._replace(interactions=replace(split.interactions, catalogue=catalogue))
     with assumed(hardware), placing_nothing():
         setup = setup_of(split, (1, len(devices)), loss, devices=devices, optim=optim)
@@ -67,18 +67,18 @@ def needed(devices, hardware, target, loss, optim, items):
 
 
 def rounded(items):
-    """To two digits, downwards."""
+    """Rounds down to two digits."""
     unit = 10 ** (len(str(int(items))) - 2)
     return int(items) // unit * unit
 
 
 def largest(label, loss, optim):
-    """The row of the largest catalogue that fits these chips."""
+    """Returns the row of the largest catalogue that fits on these chips."""
     target, topology = DEVICES[label]
     devices, hardware = devices_of(target, topology)
     room = MEMORY["cuda" if target == "cuda" else topology.partition(":")[0]]
     of = lambda items: needed(devices, hardware, target, loss, optim, items)
-    base = room // (4 * DIM * 4) * len(devices)  # were there nothing but a table, its moments and its gradient
+    base = room // (4 * DIM * 4) * len(devices)  # if only a table, its moments and its gradient took memory
     near = [min(rounded(share * base), MOST) for share in (0.1, 0.2)]
     first, best = map(of, near)
     slope = max((best["bytes"] - first["bytes"]) / (best["items"] - first["items"]), 1e-9)
@@ -93,7 +93,7 @@ def largest(label, loss, optim):
 
 
 def main(labels):
-    """A row for each loss on each kind and number of chips; what an earlier run has found stays."""
+    """Writes a row for each loss on each kind and number of chips; rows of earlier runs are kept."""
     path = record.place("largest", "json")
     kept = json.loads(path.read_text())["rows"] if path.exists() else {}
     for label in labels:

@@ -1,4 +1,4 @@
-"""What this machine could do at most: by the multiplications that a target needs, or by its memory."""
+"""The most that this machine could do, bounded by the multiplications that a target needs, or by its memory."""
 
 import functools
 import time
@@ -8,12 +8,12 @@ import numpy as np
 from jaxrec.batches import objectives
 from jaxrec.training import assembly
 
-FORWARD_AND_BACKWARD = 6  # floating-point operations a weight: a multiplication and an addition, and twice that back
+FORWARD_AND_BACKWARD = 6  # operations per weight: a multiplication and an addition, and twice that backward
 
 
 @functools.cache
 def peak():
-    """Measured: {"flops": a second, of a float32 matrix product; "bytes": a second, of a copy, read and written}."""
+    """Measures {"flops": per second, of a float32 matrix product; "bytes": read and written per second, by a copy}."""
     size = 2048
     a, b = (np.random.default_rng(i).random((size, size), np.float32) for i in range(2))
     large = np.zeros(2**26, np.float32)
@@ -33,10 +33,10 @@ def _best(run, times):
 
 
 def targets_per_second(config, per_step):
-    """The most real targets a second, `per_step` of them a step: every slot real, nothing else taking any time.
+    """The most real targets per second, `per_step` of them in a step, if all slots are real and all else takes no time.
 
-    The lower of two bounds: of the products, at the measured peak; and of memory, through which an update of whole
-    tables reads and writes them and what the optimiser keeps of them.
+    The lower of two bounds: that of the matrix products, at the measured peak; and that of memory, since an update of
+    whole tables reads and writes them and the optimiser's state of them.
     """
     split = assembly.split_of(config)
     objective = objectives.build(config)
@@ -50,7 +50,7 @@ def targets_per_second(config, per_step):
 
 
 def flops(config, length_P, targets, items):
-    """Of an epoch of subsequences of these lengths, forward and backward; no norms, softmax, dropout, no update."""
+    """The flops of an epoch of subsequences of these lengths, without norms, softmax, dropout and updates."""
     model, dim = config.model, config.model.dim
     slots = length_P.sum()
     seen = (length_P**2).sum() if model.name == "bert4rec" else (length_P * (length_P + 1) / 2).sum()

@@ -17,7 +17,7 @@ from jaxrec.training import assembly, fit, setup as setups
 
 
 def training(setup):
-    """`fit`, with its plan, its reading of metrics and its saves; a turn may end with any call's steps."""
+    """Runs `fit`, with its plan, its reading of metrics and its saves; a turn can end after any call."""
     turns, before, run = None, None, setup.run
 
     def turned(*args):
@@ -25,18 +25,18 @@ def training(setup):
         if turns is None:
             turns = Turns()
         if before is not None:
-            count = np.asarray(before.count)  # once they are done
+            count = np.asarray(before.count)  # waits until its steps are done
             turns.tick(float(np.nansum(count)) / setup.config.num_future_targets, int(np.isfinite(count).sum()))
         state, before = run(*args)
         return state, before
 
-    turned.lower = run.lower  # which is asked for the memory that the program takes
+    turned.lower = run.lower  # `fit` asks it for the memory of the program
     with tempfile.TemporaryDirectory() as folder:
         fit.fit(dataclasses.replace(setup, run=turned), Path(folder), None)
 
 
 def evaluating(setup):
-    """Full-ranking evaluation of the test questions, again and again; a target is a user."""
+    """Evaluates the test questions under full ranking, over and over; each user counts as a target."""
     split = setup.split
     evaluator = Evaluator(setup.model, setup.config, split, split.test, setup.devices)
     params = jax.device_put(setups.initial(setup).params)

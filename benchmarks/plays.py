@@ -1,10 +1,10 @@
-"""How long a track was played: what it says of whether it is played again, on 30Music.
+"""How long a track was played, and what that says about whether it is played again, on 30Music.
 
     python -m benchmarks.plays --dataset 30music-sample10
 
-A play's type is "left" where it was shorter than nine tenths of what is usual for that track, the median of its plays,
-"longer" where it lasted more than one and a half of it, else "played". How often a user plays a track again later is
-told by type, and by how much that differs from other plays of the very same track.
+A play's type is "left" if it was shorter than nine tenths of the track's usual length, the median of its plays,
+"longer" if it lasted more than one and a half times that, and "played" otherwise. The result is how often a user plays
+a track again later, by type, and how much that differs from the mean over all plays of the same track.
 """
 
 import argparse
@@ -19,7 +19,7 @@ LEFT, LONGER, USUAL = 0.9, 1.5, 0.1
 
 
 def typed(folder):
-    """30Music's events with their shares of the usual length, and their types, `done`."""
+    """The events of 30Music with their length as a share of the usual one, `share`, and their types, `done`."""
     share = pl.col("playtime") / pl.col("playtime").median().over("item_id")
     done = pl.when(share < LEFT).then(pl.lit("left")).when(share > LONGER).then(pl.lit("longer"))
     frame = pl.read_csv(Path(folder) / "interactions.csv.gz")
@@ -27,7 +27,7 @@ def typed(folder):
 
 
 def measure(folder):
-    """Shares of plays by type, and of those after which the user plays the track again."""
+    """Returns the number of plays by type, and the share after which the user plays the track again."""
     frame = typed(folder).with_row_index("at")
     again = (pl.col("at") < pl.col("at").max().over("user_id", "item_id")).cast(pl.Float64)
     frame = frame.with_columns(again.alias("again"))

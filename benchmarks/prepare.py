@@ -1,9 +1,10 @@
-"""Time and peak memory of preparing a large log, beside a plain pandas script in the same run.
+"""Time and peak memory of preparing a large log, next to a plain pandas script in the same run.
 
     python -m benchmarks.prepare --millions 20 --pandas PYTHON    CSV and Parquet, both programs by turns
     python -m benchmarks.prepare --millions 100 --shards 20       Parquet shards, ours alone; and loading the folder
 
-The log is the generator's, in the order of time: users come mixed. PYTHON has pandas and pyarrow.
+The log is from the generator, in the order of time, so that users are interleaved. PYTHON is an interpreter with pandas
+and pyarrow.
 """
 
 import argparse
@@ -22,11 +23,11 @@ from benchmarks import record
 from jaxrec.data import prepared, synthetic
 
 ROOT = Path(__file__).parents[1]
-LENGTH = 16.4  # the generator's mean history, at the least
+LENGTH = 16.4  # at most the mean length of the generator's histories
 
 
 def shards(folder, millions, number):
-    """Write the log as Parquet, in shards of the time; each holds the rows of all users in its span."""
+    """Writes the log as Parquet, in shards by time; each holds the rows of all users in its span of time."""
     whole = folder / "users.parquet"
     synthetic.write(synthetic.world(items=100_000), whole, int(millions * 1e6 / LENGTH))
     scan = pl.scan_parquet(whole)
@@ -45,7 +46,7 @@ def shards(folder, millions, number):
 
 
 def measured(command):
-    """Seconds and the peak of resident memory in GiB of a command that must succeed."""
+    """Runs a command that must succeed, and returns its seconds and its peak resident memory in GiB."""
     begun = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -59,7 +60,7 @@ def ours(source, output):
 
 
 def by_turns(folder, log, pandas, rounds):
-    """Both programs on CSV and on Parquet, in turns: medians."""
+    """Runs both programs on CSV and on Parquet, in turns, and returns medians."""
     one, text = folder / "log.parquet", folder / "log.csv"
     frame = pl.scan_parquet(log / "*.parquet")
     frame.sink_parquet(one)
@@ -87,7 +88,7 @@ def by_turns(folder, log, pandas, rounds):
 
 
 def at_scale(folder, log):
-    """Ours on the shards, and how long the folder takes to load."""
+    """Runs ours on the shards, and times how long the folder takes to load."""
     rows = pl.scan_parquet(log / "*.parquet").select(pl.len()).collect().item()
     seconds, peak = measured(ours(log, folder / "out"))
     loads = []
@@ -107,7 +108,7 @@ def at_scale(folder, log):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--millions", type=float, default=20, help="of rows")
+    parser.add_argument("--millions", type=float, default=20, help="millions of rows")
     parser.add_argument("--pandas", metavar="PYTHON", help="an interpreter with pandas")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shards", type=int, default=1)

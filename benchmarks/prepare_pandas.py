@@ -1,4 +1,4 @@
-"""What many write for themselves: a log of user, item, time -> histories as arrays, with pandas. The peer of prepare.
+"""The peer of `benchmarks.prepare`: what many write for themselves, from a log to arrays of histories, with pandas.
 
 python benchmarks/prepare_pandas.py log.csv folder
 """

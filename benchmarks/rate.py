@@ -1,10 +1,10 @@
-"""Real targets a second of the real training path, and the seconds of a full-ranking evaluation.
+"""Real targets per second of the real training path, and the seconds of a full-ranking evaluation.
 
     python -m benchmarks.rate --config sasrec_ml1m --epochs 6 [--set precision=bfloat16 --name sasrec_ml1m_bfloat16]
 
-The rate is that of `fit`, with its plan, calls and reading of metrics, without the first epoch (it compiles) and the
-evaluations. The evaluation, timed after its first run, encodes every history and ranks its target against the whole
-catalogue.
+The rate is that of `fit`, with its plan, calls and reading of metrics, but without the first epoch, which compiles, and
+without evaluations. The evaluation is timed after its first run: it encodes every history and ranks its target against
+the whole catalogue.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from jaxrec.training import assembly, fit
 
 
 def measure(name, epochs, changes):
-    """The rates of all epochs but the first, and the seconds of evaluations of the test questions."""
+    """Measures the rates of all epochs but the first, and the seconds that evaluations of the test questions take."""
     config, _ = recipes.load(name, changes | {"epochs": str(epochs), "eval_every": str(epochs)})
     setup = assembly.assemble(config)
     questions = setup.split.test
@@ -56,8 +56,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="sasrec_ml1m")
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the configuration")
-    parser.add_argument("--name", help="of the result (default: of the configuration)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for the configuration")
+    parser.add_argument("--name", help="name of the result (default: that of the configuration)")
     flags = parser.parse_args()
     changes = dict(each.split("=", 1) for each in flags.set)
     record.write(f"rate_{flags.name or flags.config}", measure(flags.config, flags.epochs, changes))

@@ -1,12 +1,11 @@
-"""Public models, trained and asked by their own code, judged by `jaxrec evaluate --scores`, beside their own metrics.
+"""Judges public models, run by their own code, with `jaxrec evaluate --scores`, and compares with their own metrics.
 
     python -m benchmarks.referee --peer implicit --dataset ml-1m-sasrec --python VENV/bin/python
     python -m benchmarks.referee --peer sasrec-pytorch --dataset beauty-5core --python VENV/bin/python --checkout DIR
 
 VENV has the peer's packages: implicit, "rectools[torch]", or torch for sasrec-pytorch, whose repository
-(pmixer/SASRec.pytorch) lies at --checkout. Scores lie under --folder, and are judged again, not made again, where they
-are there. Each run adds its row to the result and to the table of docs/evaluation.md, or takes the place of the one
-before.
+(pmixer/SASRec.pytorch) is at --checkout. Scores are stored under --folder; if they exist, they are only judged again.
+Each run adds its row to the result and to the table of docs/evaluation.md, or replaces the row of an earlier run.
 """
 
 import argparse
@@ -25,12 +24,12 @@ from jaxrec.data import sources
 
 HERE = Path(__file__).parent
 PAGE, BEGIN, END = HERE.parent / "docs" / "evaluation.md", "<!-- referee -->\n", "<!-- /referee -->"
-EXACT = 1e-6  # metrics of one protocol are the same; of drawn candidates within the interval of a difference
+EXACT = 1e-6  # tolerance; with drawn candidates, it is the interval of a difference instead
 SHOWN = ("hr@10", "ndcg@10")
 
 
 class Peer(NamedTuple):
-    """A script of benchmarks/peers, what it is told, and the file of scores that it writes."""
+    """A script of benchmarks/peers, the file of scores that it writes, and its options."""
 
     script: str
     scores: str
@@ -50,7 +49,7 @@ PEERS = {
 
 
 def make(peer, folder, dataset, python, checkout):
-    """Have the peer train on a log and write its scores and metrics."""
+    """Has the peer train on a log and write its scores and metrics."""
     log = sources.load(dataset)
     folder.mkdir(parents=True, exist_ok=True)
     places = np.asarray(log.items) - 1
@@ -60,7 +59,7 @@ def make(peer, folder, dataset, python, checkout):
 
 
 def judged(scores, dataset, protocol, *more):
-    """What `jaxrec evaluate --scores` writes of these scores."""
+    """Returns the result of `jaxrec evaluate --scores` for these scores."""
     result = scores.parent / f"judged_{protocol}.json"
     flags = ["--scores", str(scores), "--dataset", dataset, "--protocol", protocol, "--json", str(result), *more]
     if cli.main(["evaluate", *flags]):
@@ -69,7 +68,7 @@ def judged(scores, dataset, protocol, *more):
 
 
 def row(name, peer, folder, dataset):
-    """What the peer says of itself, and what it is judged to be."""
+    """Returns a row of the result: the peer's own metrics, those that it is judged to have, and whether they agree."""
     own = json.loads((folder / "own.json").read_text())
     scores, beyond = folder / peer.scores, ["--beyond-accuracy", "--ranks", str(folder / "ranks.parquet")]
     full = judged(scores, dataset, "full", *beyond)
@@ -77,7 +76,7 @@ def row(name, peer, folder, dataset):
     found = same["metrics"] | full["beyond_accuracy"]["metrics"]
     bounds = dict.fromkeys(own["metrics"], EXACT)
     if same is not full:
-        wider = np.sqrt(1 + full["users"] / own["users"])  # both draw candidates, and the peer perhaps users
+        wider = np.sqrt(1 + full["users"] / own["users"])  # both draw candidates, and the peer maybe users
         bounds = {each: wider * (same["ci95"][each][1] - same["metrics"][each]) for each in own["metrics"]}
     apart = {each: found[each] - value for each, value in own["metrics"].items()}
     return {
@@ -135,7 +134,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", required=True, choices=PEERS)
     parser.add_argument("--dataset", default="ml-1m-sasrec")
-    parser.add_argument("--python", default=sys.executable, help="of an environment with the peer's packages")
-    parser.add_argument("--checkout", type=Path, help="of sasrec-pytorch: its repository")
-    parser.add_argument("--folder", type=Path, default=Path("runs/referee"), help="where scores lie")
+    parser.add_argument("--python", default=sys.executable, help="an interpreter with the peer's packages")
+    parser.add_argument("--checkout", type=Path, help="for sasrec-pytorch: a checkout of its repository")
+    parser.add_argument("--folder", type=Path, default=Path("runs/referee"), help="folder of the scores")
     main(parser.parse_args())

@@ -2,7 +2,8 @@
 
     python -m benchmarks.scaling [--only catalogue]
 
-Random histories; the training of `fit`, call by call, all of a sweep's models in turn, medians.
+Histories are random. The training is that of `fit`, call by call; all models of a sweep take turns, and medians are
+reported.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from jaxrec.config import parsing as configs
 from jaxrec.data import splits
 from jaxrec.data.interactions import Catalogue, Interactions
 
-SLOTS = 6400  # of a step, whatever the histories' length
+SLOTS = 6400  # per step, whatever the length of the histories
 EPOCH = 8  # steps
 BASE = {"items": 10_000, "length": 50, "dim": 64}
 SOFTMAX = {"name": "softmax", "negatives": 0}
@@ -84,7 +85,7 @@ def config_of(model, loss, sparse, length, dim):
 
 
 def sweep(key, rounds):
-    """{label: {value: microseconds a target}}."""
+    """Runs a sweep over the values of a key. Returns {label: {value: microseconds per target}}."""
     values, models = SWEEPS[key]
     found = {label: {} for label in models}
     for value in values:
@@ -106,7 +107,7 @@ def sweep(key, rounds):
 
 
 def plot(result, path):
-    """A panel a sweep."""
+    """Draws a panel for each sweep."""
     from matplotlib.ticker import LogLocator
 
     figure, panels = plots.panels(len(result["sweeps"]))

@@ -1,9 +1,9 @@
-"""Spark beside `prepare.py` on the same Parquet file, on one machine: the same folder, and how long each takes.
+"""Compares Spark with `prepare.py` on the same Parquet file and machine: the same folder, and how long each takes.
 
     python -m benchmarks.spark [--millions 1,3,10] [--memory 4GiB]
 
-The logs of `benchmarks.large`, filtered by `--k-core 3`. Spark runs on the cores of this machine. The checksums of all
-arrays and the fingerprints must be equal. Needs PySpark and a Java.
+The logs are those of `benchmarks.large`, filtered with `--k-core 3`. Spark runs on the cores of this machine. The
+checksums of all arrays and the fingerprints must be equal. Needs PySpark and Java.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from benchmarks.prepare import measured
 
 
 def compare(folder, rows, memory):
-    """Seconds of each on a log of so many rows, and whether they wrote the same."""
+    """Returns the seconds of both on a log of `rows` rows, and whether they wrote the same."""
     path = large.write(folder / "log.parquet", rows)
     given = ["--input", str(path), "--k-core", "3"]
     one, other = folder / "one", folder / "other"
@@ -34,7 +34,7 @@ def compare(folder, rows, memory):
 
 
 def plot(result, path):
-    """Seconds over the rows."""
+    """Draws the seconds over the number of rows."""
     figure, (axes,) = plots.panels()
     for name, label in (("prepare", f"prepare --memory {result['memory']}"), ("spark", "Spark, local")):
         plots.line(axes, map(int, result["rows"]), [row[name] for row in result["rows"].values()], label)
@@ -45,8 +45,8 @@ def plot(result, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--millions", default="1,3,10", help="of rows")
-    parser.add_argument("--memory", default="4GiB", help="of prepare")
+    parser.add_argument("--millions", default="1,3,10", help="millions of rows")
+    parser.add_argument("--memory", default="4GiB", help="limit of prepare")
     flags = parser.parse_args()
     import pyspark
 

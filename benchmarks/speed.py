@@ -1,14 +1,15 @@
-"""jaxrec beside its peers: real targets a second, in turns on one machine, with the same users, sizes and batch.
+"""jaxrec next to its peers: real targets per second, in turns on one machine, with the same users, sizes and batch.
 
     python -m benchmarks.speed --peers DIR --python DIR/venv/bin/python [--preload libjemalloc.so.2] [--only TASK ...]
 
 DIR holds checkouts of SASRec.pytorch, sasrec-bert4rec-recsys23, gSASRec-pytorch and GRU4Rec_PyTorch_Official; the other
-interpreter has torch, rectools and recbole (numpy < 2, transformers < 5). A contender is a process of its own, stopped
-while it is not its turn. "as shipped" is a peer's own loader and loop; "paired" its model and step on batches drawn
-before. Ours is the whole of `fit`: plan, calls, metrics and saves; of an evaluation, what is the same each time (packed
-histories, what users have seen) is made once. RecBole's Caser as shipped keeps its own settings: a window of 50 where
-ours has 5, the softmax of the whole catalogue for three negatives, 2,048 samples a step. A slot's several targets
-(Caser) count as one, as a peer's sample does: an epoch is the same work.
+interpreter has torch, rectools and recbole (numpy < 2, transformers < 5). Each contender is a process of its own, which
+is stopped while it is not its turn. "as shipped" is a peer's own loader and loop; "paired" is its model and step on
+batches drawn beforehand. Ours is the whole of `fit`: plan, calls, metrics and saves. For an evaluation, what is the
+same each time (packed histories, the items that users have seen) is made once. RecBole's Caser as shipped keeps its own
+settings: a window of 50 where ours has 5, the softmax over the whole catalogue instead of three negatives, and 2,048
+samples per step. The several targets of a slot (Caser) count as one, as a peer's sample does, so that an epoch is the
+same work.
 """
 
 import argparse
@@ -34,12 +35,12 @@ OFFICIAL |= {"momentum": 0.2, "sample_alpha": 0.5, "n_sample": 2048, "logq": 1.0
 BEAUTY = {"dataset": "beauty-bert4rec", "length": 50, "row": 50}
 RECSYS23, RECTOOLS = ("recsys23", "sasrec-bert4rec-recsys23"), ("rectools_fit", None)
 GRU4REC = ("gru4rec_official", "GRU4Rec_PyTorch_Official")
-#: a sample has one target and one negative; samples a step are about our slots
+#: a sample has one target and one negative; a step has about as many samples as ours has slots
 CASER = {"embedding_size": 50, "nh": 16, "nv": 4, "dropout_prob": 0.5, "reg_weight": 0.0, "train_batch_size": 1600}
 CASER |= {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
 SASREC, GSASREC = ("sasrec_pytorch", "SASRec.pytorch"), ("gsasrec", "gSASRec-pytorch")
 
-#: name: (our configuration, {ours: changes of it}, {peer: (file, checkout, what it is told)})
+#: {name: (our configuration, {label of ours: its changes}, {peer: (file, checkout, its options)})}
 TASKS = {
     "bce-ml1m": (
         "sasrec_ml1m",
@@ -114,7 +115,7 @@ TASKS = {
 
 
 class Contender:
-    """A process that works when it is told to, and is stopped otherwise."""
+    """A process that works in its turns, and is stopped otherwise."""
 
     def __init__(self, command, env):
         self.process = subprocess.Popen(
@@ -133,7 +134,7 @@ class Contender:
         os.killpg(self.process.pid, signal.SIGSTOP)
 
     def turn(self, seconds):
-        """Real targets a second, and steps, of a turn."""
+        """Grants a turn, and returns its real targets per second and per step."""
         os.killpg(self.process.pid, signal.SIGCONT)
         print(seconds, file=self.process.stdin, flush=True)
         answer = self.answer()
@@ -141,7 +142,7 @@ class Contender:
         return {"rate": answer["targets"] / answer["seconds"], "per_step": answer["targets"] / answer["steps"]}
 
     def peak(self):
-        """GiB at most, summed over its processes: what a loader's processes share with it counts for each."""
+        """Peak memory in GiB, summed over its processes; what a loader's processes share with it counts for each."""
         total = 0
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
@@ -158,14 +159,14 @@ class Contender:
 
 
 def epoch_of(config, split):
-    """Real targets of an epoch of training, counted as in a turn."""
+    """The number of real targets in an epoch of training, counted as in a turn."""
     objective = objectives.build(config)
     subsequences = objective.subsequences(split.start, split.stop, config.length, config.history)
     return int(objective.count(subsequences.length).sum()) / config.num_future_targets
 
 
 def written(split, folder):
-    """The training histories of a split, as a file for the peers."""
+    """Writes the training histories of a split for the peers, and returns the path of the file."""
     items, start, stop = split.interactions.items, split.start, split.stop
     path = folder / "histories.npz"
     offsets = np.concatenate([[0], np.cumsum(stop - start)])
@@ -175,7 +176,7 @@ def written(split, folder):
 
 
 def contest(task, peers, python, preload, rounds, seconds, folder):
-    """The result of one task."""
+    """Runs one task, and returns its result."""
     name, ours, theirs = TASKS[task]
     env = os.environ | ({"LD_PRELOAD": preload} if preload else {})
     env["PYTHONPATH"] = str(HERE.parent)
@@ -233,7 +234,7 @@ def contest(task, peers, python, preload, rounds, seconds, folder):
 
 
 def versions(python, peers):
-    """Of the peers: their packages', and the commits of the checkouts."""
+    """The versions of the peers' packages, and the commits of their checkouts."""
     names = ("torch", "numpy", "recbole", "rectools", "pytorch-lightning", "transformers")
     code = f"import importlib.metadata as of, json; print(json.dumps({{n: of.version(n) for n in {names}}}))"
     found = json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout)
@@ -244,10 +245,10 @@ def versions(python, peers):
 
 
 def show(task, result):
-    """A line a contender, and a line a ratio."""
+    """Prints a line for each contender, and a line for each ratio."""
     print(f"\n{task}")
     for label, row in result["rows"].items():
-        limited = result["limit"] and not label.startswith("jaxrec, ")  # it is that of the configuration unchanged
+        limited = result["limit"] and not label.startswith("jaxrec, ")  # it is that of the unchanged configuration
         share = f"{row['targets_per_second'] / result['limit']:.0%} of the limit" if limited else ""
         print(
             f"  {label:36} {row['targets_per_second']:10,.0f}/s  {row['targets_per_step']:8,.0f} a step  "
@@ -258,7 +259,7 @@ def show(task, result):
 
 
 def plot(result, path):
-    """How many times as fast as each peer each of ours is, a bar each."""
+    """Draws how many times as fast as each peer each of ours is, one bar per pair."""
     bars = [
         (f"{task}{label.removeprefix('jaxrec')}: {peer}", *ratio)
         for task, of_task in result["tasks"].items()
@@ -278,11 +279,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=Path, required=True, help="folder of checkouts")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that has the peers' packages")
-    parser.add_argument("--only", action="append", choices=list(TASKS), help="these tasks")
+    parser.add_argument("--only", action="append", choices=list(TASKS), help="only this task; repeatable")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=5, help="of a turn")
+    parser.add_argument("--seconds", type=float, default=5, help="length of a turn")
     parser.add_argument("--preload", help="a library for all contenders, such as jemalloc")
-    parser.add_argument("--name", default="speed", help="of the result")
+    parser.add_argument("--name", default="speed", help="name of the result")
     flags = parser.parse_args()
     results = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.starting [--config sasrec_ml1m] [--rounds 5] [--before DIR]
 
-Cold is without kept programs; seed is with those of a training by another seed; warm is with its own. --before names a
-checkout of an earlier commit, which takes turns with this one. CPU seconds are of all threads: they tell versions apart
-where other processes disturb the wall clock.
+"cold" starts without cached programs, "seed" with those of a training with a different seed, "warm" with its own.
+--before names a checkout of an earlier commit, which takes turns with this one. CPU seconds are those of all threads:
+they tell versions apart even if other processes disturb the wall clock.
 """
 
 import argparse
@@ -66,7 +66,7 @@ cli.run("train")
 
 
 def started(root, config, seed, folder):
-    """{part: [seconds from the start of a new process to its end, CPU seconds]}; programs are kept in the folder."""
+    """Starts a training: {part: [seconds from the start to its end, CPU seconds]}; `folder` caches programs."""
     env = os.environ | {"JAXREC_CACHE": str(folder), "PYTHONPATH": str(root)}
     with tempfile.TemporaryDirectory() as workdir:
         command = [sys.executable, "-c", CHILD, str(time.time()), config, str(seed), f"{workdir}/run"]
@@ -85,7 +85,7 @@ def medians(runs):
 
 
 def measure(config, rounds, before):
-    """{version: {"cold", "seed", "warm": {part: …}}}"""
+    """Returns {version: {"cold", "seed", "warm": {part: …}}}, medians over the rounds."""
     roots = {"now": ROOT} | ({"before": before.resolve()} if before else {})
     runs = {version: {"cold": [], "seed": [], "warm": []} for version in roots}
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""A whole training as a person first starts it: its time, from the command to the printed table, and what it learnt.
+"""A whole training as a user first starts it: its time, from the command to the printed table, and its metrics.
 
 python -m benchmarks.whole --config quickstart
 python -m benchmarks.whole --config sasrec_ml1m --epochs 100
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def measure(name, epochs):
-    """Seconds of the whole command, and HR@10 and NDCG@10 on the test split of all that it compares."""
+    """Returns the seconds of the whole command, and HR@10 and NDCG@10 on the test of all that it compares."""
     with tempfile.TemporaryDirectory() as folder:
         path, begun = Path(folder) / "run", time.monotonic()
         command = [sys.executable, str(ROOT / "train.py"), "--config", name, "--workdir", str(path)]
@@ -53,6 +53,6 @@ def measure(name, epochs):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="quickstart")
-    parser.add_argument("--epochs", type=int, help="in place of the configuration's")
+    parser.add_argument("--epochs", type=int, help="instead of the configuration's")
     flags = parser.parse_args()
     record.write(f"whole_{flags.config}", measure(flags.config, flags.epochs))

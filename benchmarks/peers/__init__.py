@@ -1,1 +1,1 @@
-"""Peers of the speed benchmark: each driven through its own code, in an environment of its own, without jaxrec."""
+"""Peers of the speed benchmark: each runs its own code, in an environment of its own, without jaxrec."""

@@ -1,10 +1,10 @@
-"""The users whom all contenders train on, as the driver wrote them."""
+"""Reads the users that all contenders train on, as the driver wrote them."""
 
 import numpy as np
 
 
 def histories(path):
-    """{user: [items]}: training histories of two items or more, users and items numbered from 1; how many items."""
+    """Returns ({user: [items]}, number of items): training histories of two items or more, with numbers from 1."""
     with np.load(path, allow_pickle=False) as file:
         parts = np.split(file["items"], file["offsets"][1:-1])
         kept = [part.tolist() for part in parts if len(part) > 1]
@@ -12,7 +12,7 @@ def histories(path):
 
 
 def frame(path, first=1):
-    """The same as a table user_id, item_id (from `first`), time_idx; how many items."""
+    """Returns the same as (a table of user_id, item_id (from `first`) and time_idx, number of items)."""
     import pandas as pd
 
     users, items = histories(path)

@@ -1,6 +1,6 @@
 """hidasib/GRU4Rec_PyTorch_Official: its own `fit`, with a turn taken at each call of its loss.
 
-Paired, its iterator gives the first batches, drawn before the turns, again and again.
+"paired": its iterator repeats the first batches, which are drawn before the turns.
 """
 
 import itertools
@@ -23,7 +23,7 @@ def tensor(values, *args, made=torch.tensor, **more):
 
 
 def drawn(iterate, number=512):
-    """SessionDataIterator.__call__ of batches that are drawn before; lanes are not reset, which costs it nothing."""
+    """SessionDataIterator.__call__ with batches drawn beforehand; not resetting lanes puts it at no disadvantage."""
 
     def again(self, enable_neg_samples, reset_hook=None):
         first = itertools.islice(iterate(self, enable_neg_samples), number)

@@ -1,4 +1,4 @@
-"""RecBole: a model's own trainer, one sample a prefix, with a turn taken at each batch's loss."""
+"""RecBole: a model's own trainer, with one sample per prefix, and a turn taken at each batch's loss."""
 
 import os
 import tempfile

@@ -1,6 +1,6 @@
 """antklen/sasrec-bert4rec-recsys23: its data sets, collation, models and training step, without Lightning's loop.
 
-"shipped": its own data loader; "paired": on batches drawn before; "evaluation": its ranking of every user.
+"shipped": its own data loader; "paired": batches drawn beforehand; "evaluation": its ranking for every user.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from turns import Turns, arguments
 
 given = arguments()
 sys.path.insert(0, given["checkout"] + "/src")
-sys.modules["pytorch_lightning"] = ModuleType("pytorch_lightning")  # whose module is a plain one to the step
+sys.modules["pytorch_lightning"] = ModuleType("pytorch_lightning")  # the step only needs a plain module
 sys.modules["pytorch_lightning"].LightningModule = torch.nn.Module
 from datasets import CausalLMDataset, CausalLMPredictionDataset, MaskedLMDataset, PaddingCollateFn  # noqa: E402
 from models import BERT4Rec, SASRec  # noqa: E402
@@ -21,7 +21,7 @@ from modules import SeqRec  # noqa: E402
 
 
 def made(items):
-    """The model of its configuration files, with our sizes."""
+    """Builds the model of its configuration files, with our sizes."""
     if given["model"] == "bert4rec":
         sizes = {"hidden_size": given["dim"], "num_hidden_layers": given["layers"], "num_attention_heads": 2}
         more = {"vocab_size": 2, "max_position_embeddings": given["length"], "intermediate_size": 4 * given["dim"]}

@@ -1,6 +1,6 @@
 """RecTools: SASRecModel and BERT4RecModel, their own `fit` by Lightning, with a turn taken after each batch.
 
-"evaluation": `recommend` for all users, what they have seen left out, a turn taken after each.
+"evaluation": `recommend` for all users, without the items that they have seen, with a turn taken after each call.
 """
 
 import pandas as pd
@@ -58,7 +58,7 @@ def main():
     )
     data = Dataset.construct(table)
     model.fit(data)
-    users, turns = table[Columns.User].unique(), Turns()  # after training only where this was asked for
+    users, turns = table[Columns.User].unique(), Turns()  # only an evaluation gets here: its `fit` has no epochs
     while True:
         model.recommend(users, data, k=10, filter_viewed=True)
         turns.tick(len(users))

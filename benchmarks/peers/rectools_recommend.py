@@ -1,4 +1,4 @@
-"""RecTools: `recommend` of its SASRecModel for all users of a log, once a line on standard input."""
+"""RecTools: `recommend` of its SASRecModel for all users of a log, once per line on standard input."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
-ANSWERS, sys.stdout = sys.stdout, sys.stderr  # what it prints goes elsewhere
+ANSWERS, sys.stdout = sys.stdout, sys.stderr  # keeps what it prints out of the answers
 given = json.loads(sys.argv[1])
 
 

@@ -1,4 +1,4 @@
-"""pmixer/SASRec.pytorch: its sampler, its model, and the step of its main.py. "paired": on batches drawn before."""
+"""pmixer/SASRec.pytorch: its sampler, its model, and the step of its main.py. "paired": batches drawn beforehand."""
 
 import itertools
 import sys
@@ -16,7 +16,7 @@ from utils import WarpSampler  # noqa: E402
 
 
 def batches(sampler, paired):
-    """Batches from the sampler as they come, or some of them again and again."""
+    """Batches from the sampler as they come, or, if paired, some of them over and over."""
     drawn = (tuple(map(np.array, sampler.next_batch())) for _ in itertools.count())
     if not paired:
         return drawn

@@ -1,4 +1,4 @@
-"""What every peer of the referee is given and gives: histories by external ids in, scores and its own metrics out."""
+"""The input and output of the referee's peers: histories with external ids in, scores and their own metrics out."""
 
 import json
 import sys
@@ -9,12 +9,12 @@ import numpy as np
 
 
 class Given:
-    """The log of the driver, whose last item of each user is the test, and the one before the validation.
+    """The log from the driver. The last item of each user is the test, and the one before it the validation.
 
     Attributes:
         users: [U] external ids. items: [V] external ids, ascending.
-        histories: [U] arrays of places among the items, oldest first.
-        options: what the driver says of this peer.
+        histories: [U] arrays of indices into `items`, oldest first.
+        options: the driver's options for this peer.
     """
 
     def __init__(self):
@@ -25,7 +25,7 @@ class Given:
             self.histories = np.split(file["places"], file["offsets"][1:-1])
 
     def matrix(self, begin, end):
-        """Users by items, of the part history[begin:end] of each, as a sparse matrix of ones."""
+        """Returns a sparse matrix of users by items, with ones for the part history[begin:end] of each user."""
         from scipy.sparse import csr_matrix
 
         parts = [history[begin:end] for history in self.histories]
@@ -34,13 +34,13 @@ class Given:
         return csr_matrix((ones, np.concatenate(parts), offsets), (len(self.users), len(self.items)))
 
     def write_vectors(self, users, items):
-        """Write vectors of all users and items as an .npz."""
+        """Writes the vectors of all users and items as an .npz."""
         np.savez(
             self.folder / "scores.npz", users=users, user_ids=self.users, items=items, item_ids=self.items
         )  # fmt: skip
 
     def write_own(self, protocol, metrics, *packages, users=None):
-        """Write the peer's own metrics, the protocol they are nearest to, versions of packages, of how many users."""
+        """Writes the peer's own metrics, the protocol closest to theirs, the number of users, and package versions."""
         versions = {name: version(name) for name in packages}
         told = {"protocol": protocol, "metrics": {name: float(value) for name, value in metrics.items()}}
         told["users"] = users or len(self.users)

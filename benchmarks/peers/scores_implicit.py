@@ -1,4 +1,4 @@
-"""implicit: ALS trained without the held-out items, users placed by all but the last; its own ranking metrics."""
+"""implicit: ALS trained without the held-out items, user vectors from all items but the last; its own metrics."""
 
 import numpy as np
 from implicit.als import AlternatingLeastSquares

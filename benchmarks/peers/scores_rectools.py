@@ -1,4 +1,4 @@
-"""RecTools: a model fit without the held-out items, its `recommend` after all but the last, its own metrics."""
+"""RecTools: a model fitted without the held-out items, its `recommend` after all but the last, its own metrics."""
 
 import warnings
 
@@ -15,7 +15,7 @@ given = Given()
 
 
 class Cosine(PairwiseDistanceCalculator):
-    """1 - the cosine of the sets of users who trained on two items."""
+    """1 - the cosine of two items' sets of training users."""
 
     def __init__(self, matrix):
         self.columns = matrix.tocsc()
@@ -42,7 +42,7 @@ def frame(begin, end):
 
 
 def build(name, **options):
-    """The model of a name, with RecTools' own defaults but for these."""
+    """Builds a model by its name, with RecTools' own defaults except for `options`."""
     if name == "ease":
         return EASEModel(**options)
     return SASRecModel(recommend_torch_device="cpu", **options)
@@ -51,10 +51,10 @@ def build(name, **options):
 def main():
     history, trained = Dataset.construct(frame(None, -1)), frame(None, -2)
     model = build(given.options["model"], **given.options["settings"])
-    # one numbering for both: items that are only held out have one too
+    # one numbering for both: items that are only in the held-out part have a number too
     fitted = Dataset(history.user_id_map, history.item_id_map, interactions_of(trained, history))
     model.fit(fitted if given.options["model"] == "ease" else Dataset.construct(trained))
-    with warnings.catch_warnings(action="ignore"):  # of items that were not trained
+    with warnings.catch_warnings(action="ignore"):  # about items that were not trained
         lists = model.recommend(given.users, history, k=given.options["k"], filter_viewed=True)
     lists = lists[[Columns.User, Columns.Item, Columns.Rank]]
     lists.columns = ["user", "item", "rank"]
@@ -73,7 +73,7 @@ def main():
 
 
 def interactions_of(table, dataset):
-    """RecTools' Interactions of a table, numbered as a data set is."""
+    """RecTools' Interactions of a table, with the numbering of a data set."""
     return Interactions.from_raw(table, dataset.user_id_map, dataset.item_id_map)
 
 

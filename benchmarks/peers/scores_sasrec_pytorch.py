@@ -1,4 +1,4 @@
-"""pmixer/SASRec.pytorch: its main.py as it stands trains, its model gives vectors, its `evaluate` its own metrics."""
+"""pmixer/SASRec.pytorch: its unchanged main.py trains, its model gives vectors, its `evaluate` its own metrics."""
 
 import os
 import random
@@ -16,7 +16,7 @@ sys.path.insert(0, CODE)
 
 
 def train(folder):
-    """Train by main.py on a file as it wants it, users and items from 1, and find the state of the last epoch."""
+    """Trains with main.py on a file in its format, numbered from 1. Returns the path of the last epoch's state."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
     rows = [f"{user} {item + 1}\n" for user, own in enumerate(given.histories, 1) for item in own]
     (folder / "data" / "log.txt").write_text("".join(rows))
@@ -55,10 +55,10 @@ def main():
     items = model.item_emb.weight.detach().numpy()[1:]
     given.write_vectors(vectors(model, args.maxlen), items)
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 by which its code draws
+    np.random.seed(0)  # noqa: NPY002 its code draws with it
     with torch.no_grad():
         ndcg, hits = evaluate(model, dataset, args)
-    users = min(len(given.users), 10_000)  # it draws so many
+    users = min(len(given.users), 10_000)  # the most that it samples
     given.write_own("uniform-100", {"hr@10": hits, "ndcg@10": ndcg}, "torch", "numpy", users=users)
 
 

@@ -1,17 +1,17 @@
-"""The side of a contender: it trains in turns, and says what it did in each. Standard library alone."""
+"""The contender's side of the speed benchmark: it trains in turns, and reports each. Standard library only."""
 
 import json
 import sys
 import time
 
-ANSWERS, sys.stdout = sys.stdout, sys.stderr  # what a peer prints goes elsewhere
+ANSWERS, sys.stdout = sys.stdout, sys.stderr  # keeps what a peer prints out of the answers
 
 
 class Turns:
-    """Work in turns of so many seconds, granted by lines on standard input, answered by lines of JSON.
+    """Work in turns: a line on standard input grants a number of seconds, and a line of JSON reports what was done.
 
-    Made when everything is ready. The first turn's answer also holds what compiling and the first steps took, and is to
-    be left out. The process ends with its standard input.
+    Create it when everything is ready. The first turn includes compilation and the first steps, so its answer must be
+    left out. The process ends when its standard input does.
     """
 
     def __init__(self):
@@ -19,7 +19,7 @@ class Turns:
         self.wait()
 
     def tick(self, targets, steps=1):
-        """So many more real targets are done: call it after every step. May not return before the next turn."""
+        """Adds real targets that are done; call it after every step. At the end of a turn, it waits for the next."""
         self.targets += targets
         self.steps += steps
         seconds = time.perf_counter() - self.begun
@@ -38,5 +38,5 @@ class Turns:
 
 
 def arguments():
-    """What the driver tells a contender: {"checkout", "data", "mode", ...}, JSON in the first argument."""
+    """The driver's options for a contender, {"checkout", "data", "mode", ...}: JSON in the first argument."""
     return json.loads(sys.argv[1])

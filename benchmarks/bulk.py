@@ -1,10 +1,11 @@
-"""Recommendations for all users into a file: how long a million users take, in how much memory, and beside RecTools.
+"""Recommendations for all users, written to a file: time and memory for a million users, and RecTools' rate.
 
     python -m benchmarks.bulk --users 1000000 --peer PYTHON
 
-SASRec with 2 blocks of 64 and random weights, 54,000 items by Zipf's law, histories of 3 to 200 items (mean 20), the 10
-best items that a user has not had, to Parquet. PYTHON is an interpreter that has RecTools: both then answer the same
-first users, in turns, and what is compared is users a second. Loading data and model is no part of it.
+The model is SASRec with 2 blocks of width 64 and random weights. The log has 54,000 items with popularity by Zipf's
+law, and histories of 3 to 200 items (mean 20). The 10 best items that a user has not had are written to Parquet. PYTHON
+is an interpreter that has RecTools: both then answer the same first users, in turns, and are compared by users per
+second. Loading the data and the model is not timed.
 """
 
 import argparse
@@ -29,7 +30,7 @@ PEER = Path(__file__).parent / "peers" / "rectools_recommend.py"
 
 
 def log_of(users, seed=0):
-    """The histories of so many users."""
+    """A log of random histories of `users` users."""
     random = np.random.default_rng(seed)
     lengths = np.clip(random.geometric(1 / 18, users) + 2, 3, LONGEST)
     offsets = np.append(0, np.cumsum(lengths))
@@ -42,7 +43,7 @@ def log_of(users, seed=0):
 
 
 def ours(rec, log, users, path):
-    """Seconds for the first so many users of a log."""
+    """Returns the seconds that jaxrec takes for the first `users` users of a log."""
     begun = time.perf_counter()
     frames = rec.bulk(log).recommend(np.arange(users), K, exclude_seen=True)
     write(frames, path, users, "users", Console(quiet=True))
@@ -50,14 +51,14 @@ def ours(rec, log, users, path):
 
 
 class Peer:
-    """RecTools in a process of its own: it is told to answer once more, and says how long it took."""
+    """RecTools in a process of its own: each turn it answers once, and says how long that took."""
 
     def __init__(self, python, log, users, folder):
         stop = log.offsets[users]
         np.savez(folder / "log.npz", items=log.items[:stop], offsets=log.offsets[: users + 1], catalogue=ITEMS)
         command = [python, str(PEER), json.dumps({"data": str(folder / "log.npz"), "k": K, "length": LONGEST})]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.turn()  # what is compiled or read at first is no part of it
+        self.turn()  # not timed, since it also compiles and reads
 
     def turn(self):
         self._process.stdin.write("\n")
@@ -66,7 +67,7 @@ class Peer:
 
 
 def beside(rec, log, users, rounds, python, folder):
-    """Users a second of both for the first so many users: medians and their ratio's range."""
+    """Users per second of both for the first `users` users: medians, and the median and range of their ratio."""
     peer = Peer(python, log, users, folder)
     ours(rec, log, users, folder / "warm.parquet")
     rows = [(ours(rec, log, users, folder / "own.parquet"), peer.turn()) for _ in range(rounds)]

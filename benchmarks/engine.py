@@ -1,11 +1,11 @@
-"""Latency of recommendations from Python, one request at a time: the engine, beside a plain forward of PyTorch.
+"""Latency of recommendations from Python, one request at a time: the engine, next to a plain PyTorch forward pass.
 
     python -m benchmarks.engine
 
-SASRec with 2 blocks of 64 and random weights, histories of 100 items, their items left out of the answer; catalogues of
-3,416, 54,000 and 1,000,000 items; and GRU4Rec's step by one item. What is compared takes turns in every round, and a
-percentile is the median of the rounds'. PyTorch, where it is installed, computes the same architecture as it is
-usually written, on as many threads as it chooses.
+The model is SASRec with 2 blocks of width 64 and random weights. Histories have 100 items, which are left out of the
+answer; catalogues have 3,416, 54,000 and 1,000,000 items. GRU4Rec's step by one item is also timed. The contenders take
+turns in every round, and each percentile is the median over the rounds. PyTorch, if it is installed, computes the same
+architecture as it is usually written, on as many threads as it chooses.
 """
 
 import argparse
@@ -26,7 +26,7 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
 
 def recommender(name, items, approximate=False):
-    """A Recommender with random weights, warmed for one request."""
+    """A Recommender with random weights."""
     import jax
 
     config = configs.from_dict(
@@ -48,25 +48,25 @@ def recommender(name, items, approximate=False):
 
 
 def of_engine(rec, k):
-    """(history) -> the answer of a Recommender."""
+    """Returns (history) -> the answer of a Recommender, whose programs are compiled."""
     rec.recommend(list(range(HISTORY)), k)
     return lambda history: rec.recommend(history, k)
 
 
 def of_steps(rec, k):
-    """(history) -> the answer after its last item, of a user whose earlier ones the Recommender has had."""
+    """Returns (history) -> the answer after its last item, for a user whose session has the earlier ones."""
     sessions = {}
 
     def step(history):
         session = sessions.get(history[0]) or rec.start(history[:-1])
-        sessions[history[0]] = session  # each history begins with another item; its session is made before it is timed
+        sessions[history[0]] = session  # a history is known by its first item; its session is made before timing
         return rec.answer([Query(rec.advance(session, history[-1]), k)])[0]
 
     return step
 
 
 def of_torch(items, k):
-    """(history) -> the same by PyTorch, or None where it is not installed."""
+    """Returns (history) -> the answer of PyTorch, or None if it is not installed."""
     try:
         import torch
     except ImportError:
@@ -110,7 +110,7 @@ def of_torch(items, k):
 
 
 def latencies(answer, histories, rate=None):
-    """Seconds of every answer: one right after the other, or after pauses, as if so many a second were asked."""
+    """The seconds of each answer: back to back, or after random pauses, as if `rate` requests came per second."""
     seconds, pauses = [], np.random.default_rng(2)
     for history in histories:
         if rate:
@@ -122,7 +122,7 @@ def latencies(answer, histories, rate=None):
 
 
 def take_turns(answers, items, rounds, requests, history=HISTORY, rate=None):
-    """{name: (history) -> answer} -> {name: {"p50": ms, …}}, the medians of the rounds'; `rate` as in `latencies`."""
+    """{name: (history) -> answer} -> {name: {"p50": ms, …}}, medians over the rounds; `rate` as in `latencies`."""
     random = np.random.default_rng(0)
     histories = [random.permutation(items)[:history].tolist() for _ in range(min(requests, 200))]
     for answer in answers.values():
@@ -137,7 +137,7 @@ def take_turns(answers, items, rounds, requests, history=HISTORY, rate=None):
 
 
 def recall(near, exact, items, k=100, histories=200):
-    """The share of the exact best k that the approximate answers hold."""
+    """The share of the exact best k items that the approximate answers contain."""
     random = np.random.default_rng(1)
     asked = [random.permutation(items)[:HISTORY].tolist() for _ in range(histories)]
     pairs = zip(near.recommend_batch(asked, k), exact.recommend_batch(asked, k), strict=True)
@@ -145,7 +145,7 @@ def recall(near, exact, items, k=100, histories=200):
 
 
 def measure(rounds, requests):
-    """All that the result says."""
+    """Measures everything, and returns the result."""
     result = {"kind": "engine", "history": HISTORY, "rounds": rounds, "requests": requests, "milliseconds": {}}
     for items in (3_416, 54_000, 1_000_000):
         exact = recommender("sasrec", items)
@@ -165,13 +165,13 @@ def measure(rounds, requests):
                 f"{items:>9,} items  {name:<20} " + "  ".join(f"{q} {ms:.2f} ms" for q, ms in row.items()), flush=True
             )
     if not torch:
-        print("PyTorch is not installed: without the comparison")
+        print("PyTorch is not installed: the comparison is left out")
     return result
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=2000, help="in a round; a quarter of them at a million items")
+    parser.add_argument("--requests", type=int, default=2000, help="per round; a quarter of it at a million items")
     flags = parser.parse_args()
     record.write("engine", measure(flags.rounds, flags.requests))

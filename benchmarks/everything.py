@@ -1,13 +1,13 @@
-"""What it costs to be shown all that a log knows: answers from Python and over HTTP, and the rate of training.
+"""What it costs to show a model all that a log knows: latency from Python and over HTTP, and the rate of training.
 
     python -m benchmarks.everything [--items 54000] [--rate 100] [--seconds 20]
 
-SASRec as of `benchmarks.serving`, with times, weights and types of the events, columns of users, features of items and
-the time of asking, beside the one that is shown ids alone; the two take turns. Params are as at the start of training.
-The server is the real command, with one load generator: open loop, Poisson arrivals, 100 events a request. From Python
-answers are timed one right after the other, and at the same rate, since a core that rested is slow to begin again: a
-product of numpy beside them shows how slow. The training is that of a shipped recipe on ML-100K, shown all that it
-knows or ids alone, in turns of three seconds.
+The SASRec of `benchmarks.serving` is shown the times, weights and types of events, user columns, item features and the
+query time, or ids only; the two take turns. Params are as at the start of training. The server is the real command,
+with one load generator: open loop, Poisson arrivals, 100 events per request. From Python, answers are timed back to
+back, and at the same rate as over HTTP, since a core is slow just after a pause: a NumPy product, timed in the same
+way, shows how slow. The training is that of a shipped recipe on ML-100K, shown all that it knows or ids only, in turns
+of three seconds.
 """
 
 import argparse
@@ -35,7 +35,7 @@ SHOWN = {
     "user_features": "gender,age",
     "id_dropout": 0.1,
 }
-#: what is trained: ML-100K has all kinds but types and users
+#: what the training is shown: ML-100K has every kind except types and user columns
 TRAINED = {
     "context": "gap,hour,weekday,month,weight,switch,asked_gap,asked_hour,asked_weekday,asked_month",
     "features": "genres,year",
@@ -44,7 +44,7 @@ TRAINED = {
 
 
 def log_of(items):
-    """A log of so many items in which every kind of context occurs."""
+    """A log of `items` items in which every kind of context occurs."""
     random, each = np.random.default_rng(0), 20
     users, events = -(-items // each), -(-items // each) * each
     frame = pl.DataFrame(
@@ -72,7 +72,7 @@ def log_of(items):
 
 
 def make(path, log, changes):
-    """A workdir of a model that is trained for no step."""
+    """Creates the workdir of a model that is not trained."""
     plain = {"dataset": "log", "seen": "exclude"}
     config = configs.from_dict(CONFIG | {"loss": {"name": "softmax", "negatives": 0}} | plain | changes)
     setup = assembly.assemble(config, fitting.split_for(config, log), jax.devices()[:1])
@@ -82,7 +82,7 @@ def make(path, log, changes):
 
 
 def requests(items, shown):
-    """Fields of requests, with what is known beside the ids if `shown`."""
+    """The fields of requests; if `shown`, with all that is known besides ids."""
     random = np.random.default_rng(1)
     found = []
     for _ in range(REQUESTS):
@@ -96,14 +96,14 @@ def requests(items, shown):
 
 
 def product(items):
-    """(anything) -> scores of all items by numpy, the least that an answer takes, to see what a pause costs."""
+    """Returns (anything) -> scores of all items by NumPy: the least work of an answer, to see what a pause costs."""
     random = np.random.default_rng(0)
     table, vector = random.normal(size=(items, 64)).astype(np.float32), random.normal(size=64).astype(np.float32)
     return lambda _: table @ vector
 
 
 def rates(rounds):
-    """Targets a second of a training shown everything that ML-100K knows, beside one shown ids alone."""
+    """The targets per second of a training shown all that ML-100K knows, and of one shown ids only."""
     running = {}
     for name, changes in (("ids", {}), ("everything", TRAINED)):
         changes = {"dataset": "ml-100k", "history": "windows", "epochs": 10_000, "steps_per_call": 4} | changes
@@ -112,7 +112,7 @@ def rates(rounds):
 
 
 def measure(flags):
-    """All that the result says."""
+    """Measures everything, and returns the result."""
     result = {"items": flags.items, "shown": SHOWN, "training": rates(flags.turns)}
     print(f"training: {result['training']['ratio']:.3f} {result['training']['ci95']}", flush=True)
     log, answers, http = log_of(flags.items), {}, {}
@@ -146,7 +146,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=54_000)
     parser.add_argument("--rate", type=float, default=100)
-    parser.add_argument("--seconds", type=float, default=20, help="of each load")
-    parser.add_argument("--rounds", type=int, default=3, help="of loads")
-    parser.add_argument("--turns", type=int, default=20, help="of each training")
+    parser.add_argument("--seconds", type=float, default=20, help="length of each load")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds of loads")
+    parser.add_argument("--turns", type=int, default=20, help="number of turns of each training")
     record.write("everything", measure(parser.parse_args()))

@@ -1,10 +1,10 @@
-"""A load generator: one process, many connections, arrivals by a Poisson process that waits for no answer.
+"""A load generator: one process, many connections, and Poisson arrivals that don't wait for answers.
 
     python -m benchmarks.load < plan.json > result.json
 
-A plan is {"address", "path", "rate", "seconds", "seed", "bodies"}. Latency counts from the moment a request was due, so
-that waiting for a connection is part of it, as it is for a caller. At most CONNECTIONS are open at once, more than a
-service lets wait, on 127.0.0.1 alone.
+A plan is {"address", "path", "rate", "seconds", "seed", "bodies"}. Latency counts from the moment that a request was
+due, so it includes the wait for a connection, as it does for a caller. At most CONNECTIONS are open at once, which is
+more than a service lets wait. Requests go to 127.0.0.1 only.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Client:
         self._port, self._idle, self._room = split.port, [], asyncio.Semaphore(CONNECTIONS)
 
     async def post(self, path, body):
-        """-> (status, body) of the answer"""
+        """Sends a request, and returns (status, body) of the answer."""
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
         head = f"{head}Content-Type: application/json\r\n\r\n".encode()
         async with self._room:
@@ -47,7 +47,7 @@ class Client:
             return int(answer[9:12]), content
 
     def _kept(self):
-        """A connection that the other side has not closed meanwhile, if there is one."""
+        """Returns an idle connection that the other side has not closed, or None."""
         while self._idle:
             reader, writer = self._idle.pop()
             if not reader.at_eof():
@@ -56,7 +56,12 @@ class Client:
 
 
 async def generate(plan):
-    """Run a plan. -> (due [N] seconds from the start, latency [N] seconds, {status or error: count}, seconds)"""
+    """Runs a plan.
+
+    Returns:
+        ([(when a request was due, its latency, whether its status is 200)], {status or error: count}, seconds of the
+        run); times are in seconds, from the start.
+    """
     client, bodies, seen = Client(plan["address"]), [body.encode() for body in plan["bodies"]], Counter()
     chance, begun = random.Random(plan["seed"]), time.perf_counter()
     results, tasks = [], set()
@@ -83,7 +88,7 @@ async def generate(plan):
 
 
 def summary(results, seen, seconds, rate):
-    """Milliseconds of the answers that were given, by quantile, and how many of each status."""
+    """Returns the latency of the successful answers in milliseconds, by quantile, and the number of each status."""
     good = np.array([latency for _, latency, ok in results if ok]) * 1000
     shown = {name: round(float(np.percentile(good, q)), 3) for name, q in QUANTILES.items()} if len(good) else {}
     done = {"rate": rate, "seconds": round(seconds, 2), "answered_a_second": round(len(good) / seconds, 1)}

@@ -1,12 +1,13 @@
-"""Ten million items on one machine: the cost of a step, memory, and how near and how fast approximate answers are.
+"""Ten million items on one machine: the cost of a step, memory, and recall and latency of approximate answers.
 
     python -m benchmarks.millions [--items 10000000] [--users 1500000] [--minutes 15]
 
-A step: SASRec, 512 shared negatives, row-sparse Adam, at 10,000 items, ten times as many and so on up to --items, in
-turns. Then a training of so many minutes on `synthetic.world`, where an item's rank has Zipf's law and a group calls
-for the next one. Its vectors are asked for users who are not in the log: the share of the exact best 100 that an answer
-holds, and its latency, one request at a time. The curve is over the parts of the index that are read. Then 1,000 items
-are added and 1,000 retired beside the index. Needs 24 GiB.
+First, steps of SASRec with 512 shared negatives and row-sparse Adam are timed in turns, with 10,000 items, ten times as
+many, and so on up to --items. Then a model is trained for --minutes on `synthetic.world`, where popularity follows
+Zipf's law, and each group of items leads to a next one. It answers for users who are not in the log, one request at a
+time: the result is the share of the exact best 100 items that an approximate answer contains, and its latency, by the
+number of parts of the index that are read. Last, 1,000 items are added and 1,000 retired beside the index. Needs 24
+GiB.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from jaxrec.inference.stock import NewItem, roomy
 FEW, LENGTH, K, ASKED, STEPS = 10_000, 50, 100, 400, 64
 LOSS = {"name": "sampled-softmax", "negatives": 512, "sampling": "uniform", "share": "batch"}
 WORLD = {"tastes": 20, "groups": 500, "lengths": (10, LENGTH)}
-ADDED = 1000  # items that come and go at last
+ADDED = 1000  # items that are added, and that are retired, at the end
 READ = (4, 8, 16, 32, 64, 128, 256)
 
 
@@ -40,7 +41,7 @@ def config():
 
 
 def step(items, rounds):
-    """{items: microseconds a target and their ratio to FEW items, medians of turns}."""
+    """Times a step. Returns {items: microseconds per target, and their ratio to those with FEW items}, medians."""
     sizes = [FEW * 10**power for power in range(1 + round(math.log10(items / FEW)))]
     timed = {each: Timed(config(), splits.last_item(scaling.histories(each, LENGTH))) for each in sizes}
     rates = [{each: one.call() for each, one in timed.items()} for _ in range(rounds)]
@@ -50,12 +51,12 @@ def step(items, rounds):
 
 
 def gibibytes():
-    """The largest resident memory so far."""
+    """The peak resident memory of this process so far, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def log_of(world, users):
-    """The log of a world's first users, without titles of items."""
+    """The log of a world's first `users` users, without item titles."""
     chunks = range(0, users, synthetic.CHUNK)
     parts = [synthetic.histories(world, at, min(at + synthetic.CHUNK, users)) for at in chunks]
     lengths = np.concatenate([np.diff(offsets) for _, offsets in parts])
@@ -69,7 +70,7 @@ def log_of(world, users):
 
 
 def trained(log, minutes):
-    """(the Timed of a training of so many minutes, what it took)."""
+    """Trains for `minutes`. Returns (its Timed, its cost)."""
     timed, begun, rates = Timed(config(), splits.last_item(log), STEPS), time.monotonic(), []
     while time.monotonic() - begun < 60 * minutes:
         rates.append(timed.call())
@@ -80,13 +81,13 @@ def trained(log, minutes):
 
 
 def strangers(world, users):
-    """Histories of ASKED users after the first so many."""
+    """Histories of the ASKED users after the first `users`, who are not in the log."""
     items, offsets = synthetic.histories(world, users, users + ASKED)
     return [items[a:b].tolist() for a, b in itertools.pairwise(offsets)]
 
 
 def answers(rec, asked):
-    """(items and scores of each, {quantile: milliseconds}), one request after the other."""
+    """Answers one request after the other. Returns (items and scores of each, {quantile: milliseconds})."""
     rec.recommend(asked[0], K)
     found, seconds = [], []
     for history in asked:
@@ -98,7 +99,7 @@ def answers(rec, asked):
 
 
 def held(found, exact):
-    """The mean share of each exact answer that another holds."""
+    """The mean share of an exact answer's items that the answer in `found` contains."""
     pairs = zip(found, exact, strict=True)
     return float(np.mean([len({id for id, _ in a} & {id for id, _ in b}) / len(b) for a, b in pairs]))
 
@@ -123,9 +124,9 @@ def served(timed, log, world):
 
 
 def changed(near, found, asked):
-    """Items are added and retired, beside the index: seconds that takes, and the answers afterwards.
+    """Adds and retires items beside the index. Returns how long that takes, and the latency of answers afterwards.
 
-    The items that lead the answers are retired, and as many are added that are like them.
+    The top items of the answers are retired, and as many items are added that are like them.
     """
     best = list(dict.fromkeys(id for rank in zip(*found, strict=True) for id, _ in rank))[:ADDED]
     ids = range(len(near.catalogue.ids) + 1, len(near.catalogue.ids) + 1 + ADDED)
@@ -144,7 +145,7 @@ def changed(near, found, asked):
 
 
 def plot(result, path):
-    """Recall over the latency, by the parts that are read; and the cost of a step by the number of items."""
+    """Draws recall over latency, by the number of parts read, and the cost of a step by the number of items."""
     figure, (left, right) = plots.panels(2)
     curve = result["served"]["curve"]
     recalls = [row["recall@100"] for row in curve.values()]

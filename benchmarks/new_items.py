@@ -1,13 +1,13 @@
-"""Is a new item recommended from its first day? Items that came during a backtest, before and after they trained.
+"""Is a new item recommended from its first day? New items of a backtest, before and after a training includes them.
 
     python -m benchmarks.backtest --dataset ml-100k --train-days 84 --test-days 7 --folds 8 --continue epochs=2 ...
     python -m benchmarks.new_items --dataset ml-100k --runs runs/backtest/ml-100k-continued
 
-An item is new in the test that has its first event. Its later events there are asked of the model trained before that
-test: as it is, and with the item added by `Recommender.changed`, as `POST /items` does: like the newest three items of
-whoever met it first, at that moment; or by its features, before anybody met it. Its events in the next test are asked
-of that model too, and of those trained with the window before that test, anew and continued. Shown for all tests
-together, and in the plot by the test that an item came in.
+An item is new in the test that has its first event. The model trained before that test is asked for the item's later
+events there: as it is, and with the item added by `Recommender.changed`, as `POST /items` does. It is added like the
+newest three items of the first user who interacts with it, at that moment; or by its features, before the test. For the
+item's events in the next test, that model is asked too, and so are those trained on the window before the next test,
+anew and continued. Metrics are over all tests together; the plot has them by the test in which an item was new.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from jaxrec.evaluation.metrics import MISS, metrics
 from jaxrec.inference.loading import load
 from jaxrec.inference.stock import NewItem
 
-LIKE = 3  # of the history before it
+LIKE = 3  # newest items of the history before the item
 NEXT = {"anew": "{}-0", "continued": "{},-continued-0"}  # {how a model of the next test was trained: its workdir}
 
 
 class Log:
-    """The events of a log in the order of time, as a service meets them."""
+    """The events of a log in the order of time, as a service receives them."""
 
     def __init__(self, data, plan):
         self.data, times = data, np.asarray(data.times)
@@ -49,12 +49,15 @@ class Log:
         self.user, self.order = user, order
 
     def events(self, fold, born=None):
-        """Indices of a test's events, or of those of items that are new in some test, in the order of time."""
+        """Indices of a test's events, in the order of time.
+
+        Only events of items that are new in test `born` count; without it, those of items that are older than the test.
+        """
         mine = (self.fold == fold) & ((self.born == born) if born is not None else (self.born < fold))
         return self.order[mine[self.order]]
 
     def history(self, event):
-        """External ids of what the user did before an event."""
+        """External ids of the user's items before an event."""
         return self._ids(self.data.items[self.data.offsets[self.user[event]] : event])
 
     def item(self, event):
@@ -62,7 +65,7 @@ class Log:
         return self._ids(self.data.items[event : event + 1])[0]
 
     def about(self, event):
-        """What the table of items says of an event's item."""
+        """The values that the item table has for an event's item."""
         row = self.data.catalogue.about.row(int(self.data.items[event]) - 1, named=True)
         return {name: value for name, value in row.items() if value is not None}
 
@@ -71,19 +74,19 @@ class Log:
 
 
 def rank(found, item):
-    """The place of an item in an answer, from 1."""
+    """The rank of an item in an answer, from 1; MISS if it is not there."""
     return next((place for place, (id, _) in enumerate(found, 1) if id == item), MISS)
 
 
 def ranks(recommender, log, events):
-    """Ranks of these events' items in answers of ten, by the histories before them."""
+    """Ranks of the events' items in answers of ten to the histories before them; without a history, none."""
     events = [event for event in events if log.history(event)]
     found = recommender.recommend_batch([log.history(event) for event in events], k=10)
     return [rank(answer, log.item(event)) for answer, event in zip(found, events, strict=True)]
 
 
 def by_first_meeting(recommender, log, fold):
-    """Ranks of the new items' events, each added once somebody met it; the Recommender with all; seconds of each."""
+    """Adds each new item after its first event. Returns (ranks of its events, the Recommender with all, seconds)."""
     found, seconds, there, trained = [], [], set(), set(recommender.catalogue.ids.tolist())
     for event in log.events(fold, fold):
         item, history = log.item(event), log.history(event)
@@ -99,7 +102,7 @@ def by_first_meeting(recommender, log, fold):
 
 
 def by_features(recommender, log, fold):
-    """The same, of items that are added by what they are before the test begins."""
+    """The same for items that are added by their features, before the test begins."""
     new = [event for event in log.events(fold, fold) if log.first[event]]
     columns = set(recommender.catalogue.about.columns)
     told = [{name: value for name, value in log.about(event).items() if name in columns} for event in new]
@@ -110,14 +113,14 @@ def by_features(recommender, log, fold):
 
 
 def told(ranks_of):
-    """Metrics of the ranks of each test together; their number where there are none."""
+    """Metrics of the ranks of all tests together, and the number of questions; the number only if that is 0."""
     every = [rank for each in ranks_of.values() for rank in each]
     numbers = metrics(np.array(every, np.int32)) if every else {}
     return {"questions": len(every)} | {key: numbers[key] for key in ("hr@10", "ndcg@10") if numbers}
 
 
 def plot(result, path):
-    """HR@10 of the new items' events by test: in the test that they came in, and in the next."""
+    """Draws HR@10 of the new items' events by test: in the test in which they are new, and in the next."""
     rows = {name: row for name, row in result["data"].items() if "by_test" in row}
     figure, panels = plots.panels(2, len(rows), height=2.9)
     for number, (name, found) in enumerate(rows.items()):
@@ -134,7 +137,7 @@ def plot(result, path):
 
 
 def main(flags):
-    """Ask, and keep the means over all tests."""
+    """Asks the models, and writes the metrics over all tests."""
     log = as_log(flags.dataset)
     said = json.loads((flags.runs / backtest.PLAN).read_text())
     days = None if said["train_days"] == folding.ALL else said["train_days"]
@@ -179,5 +182,5 @@ if __name__ == "__main__":
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--runs", type=Path, required=True, help="workdir of a backtest with continued trainings")
     parser.add_argument("--model", default="default")
-    parser.add_argument("--every", type=int, default=10, help="of the events of other items, ask every so many")
+    parser.add_argument("--every", type=int, default=10, help="ask for one in this many events of other items")
     main(parser.parse_args())

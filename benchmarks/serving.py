@@ -1,13 +1,13 @@
-"""The HTTP service under load: latency over load, overload, kills, and minutes of new checkpoints.
+"""The HTTP service under load: latency by load, overload, kills, and minutes with new checkpoints.
 
     python -m benchmarks.serving [--items 54000] [--seconds 20] [--workers N] [--kills 20] [--soak 10] [--plot FILE]
 
-The server is the real command in a process of its own, the load generator another (`benchmarks.load`): open loop,
-Poisson arrivals. The model is SASRec, d 64, 2 blocks, 100 items of history, with params as at the start of training:
-latency depends on shapes alone. Histories are those of --dataset, their item numbers spread over the catalogue.
---workers: so many processes answer, and the result has their number in its name.
---kills: kill -9 while events are written; every acknowledged one must be there. --soak MINUTES: half the load that
-saturates it, and a new checkpoint every 20 s.
+The server is the real command in a process of its own, and the load generator is another process (`benchmarks.load`):
+open loop, Poisson arrivals. The model is SASRec, d 64, 2 blocks, 100 items of history, with params as at the start of
+training, since latency depends on shapes only. Histories are those of --dataset, with their item numbers spread over
+the catalogue. With --workers N, N processes answer; if there are several, the result has N in its name. With --kills,
+the server is killed (kill -9) while events are written: every acknowledged one must be stored. With --soak MINUTES, it
+serves half of the load that saturates it, with a new checkpoint every 20 s.
 """
 
 import argparse
@@ -52,7 +52,7 @@ CONFIG = {
 
 
 def make(path, items):
-    """A workdir with so many items, its params as at the start of training. -> State"""
+    """Creates a workdir with `items` items and params as at the start of training, and returns its State."""
     data = interactions.from_sequences([range(1, items + 1), [1, 2, 3]])
     config, split = configs.from_dict(CONFIG), splits.last_item(data)
     path.mkdir(parents=True)
@@ -69,7 +69,7 @@ def save(path, step, state):
 
 
 def bodies(dataset, items):
-    """Requests for the newest items of real histories, their numbers spread over the catalogue."""
+    """Requests with the newest items of real histories, whose numbers are spread over the catalogue."""
     data = sources.load(dataset)
     wide = max(items // len(data.catalogue.ids), 1)
     users = np.random.default_rng(0).permutation(len(data.users))[:HISTORIES]
@@ -78,7 +78,7 @@ def bodies(dataset, items):
 
 
 class Server:
-    """The command in a process of its own; `warm` once it answers its largest batches."""
+    """The command in a process of its own; `warm` waits until it answers its largest batches."""
 
     def __init__(self, path, *flags, workers=1):
         flags, self.workers = (*flags, *(["--workers", workers] if workers > 1 else [])), workers
@@ -95,7 +95,7 @@ class Server:
         return round(time.monotonic() - begun, 1)
 
     def _each(self):
-        """Once for a process that is alone; else often enough, each time by a new connection, to ask all of several."""
+        """One turn for a single process; for several, enough turns to reach all of them by new connections."""
         return range(1 if self.workers == 1 else 16 * self.workers)
 
     def get(self, path):
@@ -125,8 +125,8 @@ class Server:
 
 
 def loads(server, asked, seconds):
-    """Latency at every rate until it no longer keeps up; then what it answers at most, and twice that."""
-    server.load(asked, 50, 5)  # the first requests after a start
+    """Measures latency at every rate until the server no longer keeps up, then at twice the most that it answers."""
+    server.load(asked, 50, 5)  # the first requests after a start are not counted
     rows = []
     for rate in RATES:
         rows.append(server.load(asked, rate, seconds))
@@ -142,7 +142,7 @@ def loads(server, asked, seconds):
 
 
 def soak(path, state, asked, rate, minutes, workers):
-    """So many minutes at one rate with a new checkpoint every EVERY seconds."""
+    """Sends requests at one rate for `minutes`, with a new checkpoint every EVERY seconds."""
     server, stop = Server(path, "--watch", "--checkpoint", "latest", workers=workers), threading.Event()
     steps, memory = [], []
     server.warm()
@@ -159,13 +159,13 @@ def soak(path, state, asked, rate, minutes, workers):
     stop.set()
     saving.join()
     time.sleep(5)
-    taken = server.counted("jaxrec_checkpoints_taken_total") / workers  # each process takes each
+    taken = server.counted("jaxrec_checkpoints_taken_total") / workers  # each process takes every checkpoint
     result |= {"checkpoints": len(steps), "taken": int(taken), "mebibytes_every_20_s": memory}
     return result | {"exit": server.stop()}
 
 
 def kills(path, events, count, seed=0):
-    """Kill -9 while four writers append; then every acknowledged event must be in the file."""
+    """Kills the server while four writers append events; counts the acknowledged events that are not in the file."""
     moments, acknowledged = random.Random(seed), []
     for kill in range(count):
         server = Server(path, "--events", events)
@@ -198,7 +198,7 @@ def _write(address, user, acknowledged):
 
 
 def plot(result, path):
-    """Latency over load, a line a quantile."""
+    """Draws latency over load, a line per quantile."""
     rows = result["loads"]
     figure, (axes,) = plots.panels(width=7, height=4)
     for name in ("p50", "p95", "p99", "p99.9"):
@@ -236,7 +236,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=54_000)
     parser.add_argument("--dataset", default="ml-1m-sasrec")
-    parser.add_argument("--seconds", type=float, default=20, help="of each load")
+    parser.add_argument("--seconds", type=float, default=20, help="length of each load")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that answer")
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES")

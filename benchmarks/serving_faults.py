@@ -1,14 +1,14 @@
-"""The HTTP service under faults: nothing acknowledged is lost, and whoever is silent or slow keeps nobody out.
+"""The HTTP service under faults: nothing acknowledged is lost, and clients that are idle or slow keep nobody out.
 
     python -m benchmarks.serving_faults [--faults 100] [--idle 500] [--slow 100]
 
 The server is the real command. While four writers append events, faults come at random moments: kill -9, SIGTERM, a
-full disk (a limit of the size of files), the events file or its folder moved, the file locked by another process. Each
-is undone after a moment; then events are acknowledged again, and a recommendation is bit for bit what it was. In the
-end every acknowledged event must be in the file.
+full disk (a limit on the size of files), the events file or its folder moved, the file locked by another process. Each
+fault is undone after a moment; then events must be acknowledged again, and a recommendation must be bit for bit what it
+was. At the end, every acknowledged event must be in the file.
 
-The crowd: so many connections that are idle, and so many that send a head or a body byte by byte. A request among them
-is timed, and so is how long the idle ones are kept.
+The crowd is --idle connections that are idle, and --slow that send a head or a body byte by byte. Requests among them
+are timed, and so is how long the idle ones are kept.
 """
 
 import argparse
@@ -34,7 +34,8 @@ from benchmarks import record
 from benchmarks.serving import JSON, Server, make
 from jaxrec.serve.store import Events
 
-KINDS = ("kill", "SIGTERM", *("disk full", "file moved", "folder moved", "file locked") * 2)  # a start takes seconds
+#: those that need a new start, which takes seconds, are half as frequent
+KINDS = ("kill", "SIGTERM", *("disk full", "file moved", "folder moved", "file locked") * 2)
 QUIET = 60  # seconds after which an idle connection must be closed
 BODY = json.dumps({"history": [1, 2, 3], "k": 10}).encode()
 
@@ -50,7 +51,7 @@ def post(address, path, body):
 
 
 class Writers:
-    """Four threads that append events for as long as they are told to."""
+    """Four threads that append events until they are stopped."""
 
     def __init__(self, address):
         self.address, self.acknowledged, self.statuses = address, [], collections.Counter()
@@ -74,7 +75,7 @@ class Writers:
             self.statuses[str(status)] += 1
 
     def go_on(self, seconds=60):
-        """Wait until an event is acknowledged that was not before."""
+        """Waits until four more events are acknowledged."""
         before, end = len(self.acknowledged), time.monotonic() + seconds
         while len(self.acknowledged) < before + 4:
             if time.monotonic() > end:
@@ -89,7 +90,7 @@ class Writers:
 
 @contextlib.contextmanager
 def fault(kind, server, file):
-    """A fault that holds while the body runs, and is undone after it."""
+    """Causes a fault while the body of the context runs, and undoes it afterwards."""
     moved = {"file moved": file, "folder moved": file.parent}.get(kind)
     if kind == "disk full":
         _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
@@ -110,7 +111,7 @@ def fault(kind, server, file):
 
 
 def faults(path, file, count, seed=0):
-    """So many faults of all kinds in a random order. -> what came of them"""
+    """Causes `count` faults of all kinds in random order, and returns what came of them."""
     chance, exits = random.Random(seed), []
     kinds = [KINDS[index % len(KINDS)] for index in range(count)]
     chance.shuffle(kinds)
@@ -158,7 +159,7 @@ def connect(address):
 
 
 class Slow:
-    """A client that sends a request a byte at a time, and begins anew when it is turned away."""
+    """A client that sends a request one byte at a time, and starts again when it is turned away."""
 
     HEAD = b"POST /recommend HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     WHOLE = HEAD + b"Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
@@ -187,7 +188,7 @@ class Slow:
 
 
 def crowd(server, idle, slow):
-    """Latency of a request alone and among so many connections; after how long those that are idle are closed."""
+    """Measures the latency of requests alone and in a crowd, and after how long idle connections are closed."""
     alone = [timed(server.address) for _ in range(200)]
     silent = [connect(server.address) for _ in range(idle)]
     for client in silent[::2]:  # half of them have asked before
@@ -215,7 +216,7 @@ def crowd(server, idle, slow):
 
 
 def timed(address):
-    """Seconds of a recommendation over a connection of its own; infinite where it is refused."""
+    """Returns the seconds of a recommendation over a connection of its own; infinite if it is refused."""
     asked = time.perf_counter()
     status, _ = post(address, "/recommend", BODY)
     return time.perf_counter() - asked if status == 200 else float("inf")

@@ -1,11 +1,11 @@
-"""What a kept state of a user saves: one request whose history grew by one event, with the state and without it.
+"""What a kept state of a user saves: one request whose history grew by one event, with and without the state.
 
     python -m benchmarks.states
 
-GRU4Rec and rg-lru of width 64 with random weights; a history of 200 items, one after the other with a further event;
-catalogues of 3,416 and 54,000 items. "whole" answers from all items in one dispatch; "kept" by the state of the items
-before; "begun" computes one to keep, as the second time that a history is asked for. They take turns in every round,
-and a percentile is the median of the rounds'.
+The models are GRU4Rec and rg-lru of width 64 with random weights; catalogues have 3,416 and 54,000 items. Requests come
+one after the other, each with a history of 200 items. "whole" answers from all items in one dispatch; "kept" from the
+state of all items but the last; "begun" computes a state to keep, as when a history is asked for the second time. They
+take turns in every round, and each percentile is the median over the rounds.
 """
 
 import argparse
@@ -18,7 +18,7 @@ K, HISTORY = 10, engine.LENGTH
 
 
 def of_kept(rec):
-    """(history) -> the answer by the state of the items before the last, which is there for every history."""
+    """Returns (history) -> the answer from the state of all items but the last, which is made for every history."""
     before, states = {}, States(1)
 
     def answer(history):
@@ -35,7 +35,7 @@ def of_kept(rec):
 
 
 def of_begun(rec):
-    """(history) -> the answer by a state of the whole history, which is asked for the second time."""
+    """Returns (history) -> the answer from a new state of the whole history, as when it is asked for a second time."""
     states = States(1)
 
     def answer(history):
@@ -48,14 +48,14 @@ def of_begun(rec):
 
 
 def turns(rec, rounds, requests):
-    """{what answers: {"p50": ms, …}}, the medians of the rounds'."""
+    """Times the ways to answer in turns. Returns {way: {"p50": ms, …}}, medians over the rounds."""
     whole = lambda history: rec.answer([rec.check(Query(history, K))])
     answers = {"whole": whole, "kept": of_kept(rec), "begun": of_begun(rec)}
     return engine.take_turns(answers, rec.engine.items, rounds, requests, HISTORY)
 
 
 def measure(rounds, requests):
-    """All that the result says."""
+    """Measures everything, and returns the result."""
     result = {"kind": "states", "history": HISTORY, "rounds": rounds, "requests": requests, "milliseconds": {}}
     for items in (3_416, 54_000):
         for name in ("gru4rec", "rg-lru"):
@@ -71,6 +71,6 @@ def measure(rounds, requests):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=1000, help="in a round")
+    parser.add_argument("--requests", type=int, default=1000, help="per round")
     flags = parser.parse_args()
     record.write("states", measure(flags.rounds, flags.requests))

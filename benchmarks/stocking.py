@@ -2,10 +2,10 @@
 
     python -m benchmarks.stocking [--only 54000]
 
-The service of `benchmarks.serving`, with --stock, for catalogues of several sizes. In turns of some seconds requests
-come at a fixed rate, first alone, then while items change, one a request, at a rate of their own: new items are added
-and retired again, and in turn with them those of the training are retired and offered again. After each change one more
-request sees whether its answer has it. Each size is added to the result.
+The service is that of `benchmarks.serving` with --stock, for catalogues of several sizes. Requests come at a fixed rate
+for some seconds, first alone, then while items change, at a rate of their own and one per request: new items are added
+and retired again, and, alternating with them, items of the training are retired and offered again. After each change,
+one more request checks whether its answer reflects it. Each size is added to the result.
 """
 
 import argparse
@@ -26,7 +26,7 @@ SECONDS = 30  # of load before and after the changes
 
 
 class Load(NamedTuple):
-    """Requests a second, how many items come and go, and changes a second, of a service with or without an index."""
+    """Requests per second, how many items come and go, changes per second, and whether the service has an index."""
 
     rate: float
     changes: int
@@ -44,7 +44,7 @@ LOADS = {
 
 
 class Changing(threading.Thread):
-    """Adds and retires items, each by a request, at a steady rate; `seconds` has how long each took."""
+    """Adds and retires items, one per request, at a steady rate; `seconds` lists how long each change took."""
 
     def __init__(self, address, changes, rate):
         super().__init__(daemon=True)
@@ -76,7 +76,7 @@ class Changing(threading.Thread):
 
 
 def measured(dataset, items, load):
-    """A row: latencies without and with changes, and what came of these."""
+    """Returns a row of the result: latency without and with changes, and what came of the changes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
         make(path, items)
@@ -106,7 +106,7 @@ def measured(dataset, items, load):
 
 
 def plot(result, path):
-    """The 99th percentile with changes and without, by the number of items."""
+    """Draws the 99th percentile with and without changes, by the number of items."""
     figure, (axes,) = plots.panels(width=4.8)
     rows = {int(items): row for items, row in result["rows"].items()}
     for name, label in (("before", "without changes"), ("with_changes", "while items come and go"), ("after", "after")):
@@ -118,7 +118,7 @@ def plot(result, path):
 
 
 def main(flags):
-    """Measure, and keep the result."""
+    """Measures, and writes each size into the result."""
     place = record.place("stocking", "json")
     rows = json.loads(place.read_text())["rows"] if place.exists() else {}
     for items in flags.only or LOADS:
@@ -132,5 +132,5 @@ def main(flags):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="ml-1m-sasrec")
-    parser.add_argument("--only", action="append", type=int, choices=list(LOADS), help="catalogues of this size")
+    parser.add_argument("--only", action="append", type=int, choices=list(LOADS), help="only this size; repeatable")
     main(parser.parse_args())

@@ -1,1 +1,1 @@
-"""Measurements, each a command that writes JSON under results/; tables.py makes the tables of the pages from them."""
+"""Measurements: each command writes JSON to results/, from which tables.py makes the tables of the pages."""

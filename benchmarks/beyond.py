@@ -1,4 +1,4 @@
-"""Tables of what goes beyond this machine: programs for devices that are not here, wide layers, logs beyond memory."""
+"""Makes tables of what goes beyond this machine: programs for other devices, wide layers, logs larger than memory."""
 
 import functools
 import statistics
@@ -7,7 +7,7 @@ MIB = 1 << 20
 
 
 def compiled(result):
-    """What rounds of programs cost on devices that they were compiled for without them."""
+    """What a round of each program costs, by the devices that it was compiled for, which need not be present."""
     rows = [
         f"By jax {result['jax']}, compiled on {result['machine']}:",
         "",
@@ -28,10 +28,10 @@ def compiled(result):
 
 
 def dense(result):
-    """What a device holds and sends of wide layers, whole or split over the devices that share the rows of a step.
+    """What a device holds and sends for wide layers, replicated or split over the devices that share a step's rows.
 
-    By rings a sum of n devices sends 2 (n - 1) / n of its bytes from each, a sum to parts half of that, and each
-    gathering, of which there are two, as much as the other devices' parts are.
+    On a ring of n devices, each sends 2 (n - 1) / n of the bytes of an all-reduce, half of that in a reduce-scatter,
+    and the size of the other devices' parts in an all-gather, of which a step has two.
     """
     pairs = {}
     for row in result["rows"]:
@@ -53,7 +53,7 @@ def dense(result):
 
 
 def softmax(result):
-    """What a step with the full softmax works in, a line for each kind of device."""
+    """The working memory of a step with the full softmax, one row per kind of device."""
     sizes = [row["items"] for row in next(iter(result["rows"].values()))]
     rows = [f"| | {' | '.join(f'{items:,} items' for items in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
     for label, of in result["rows"].items():
@@ -63,7 +63,7 @@ def softmax(result):
 
 
 def largest(result):
-    """The largest catalogues, a line for each kind and number of chips."""
+    """The largest catalogues that fit, one row for each kind and number of chips."""
     losses = list(dict.fromkeys(name for row in result["rows"].values() for name in row))
     rows = [f"| chips | memory of a chip, GiB | {' | '.join(losses)} |", "|---|---|" + "---|" * len(losses)]
     for label, found in result["rows"].items():
@@ -79,7 +79,7 @@ def _items(row):
 
 
 def prepared(name, large):
-    """What preparing with little memory takes, by format, beside what it was compared with."""
+    """What preparing with little memory takes, by format, next to what it is compared with."""
     told = []
     for kind, each in large["formats"].items():
         cost = lambda which: f"{each[which]['seconds']:.0f} s, {each[which]['peak_gib']:.2f} GiB"  # noqa: B023
@@ -95,7 +95,7 @@ def prepared(name, large):
 
 
 def trained(large):
-    """What training from a log beyond memory takes, its data sent from the host."""
+    """What training from a log larger than memory takes, with its data sent from the host."""
     host, device = large["host"], large["device"]
     low, high = large["of_turns"]
     return (
@@ -107,7 +107,7 @@ def trained(large):
 
 
 def together(results):
-    """What several processes are beside one: how far apart, what kills cost, and what each of them reads."""
+    """Several processes compared with one: how far their trainings differ, what kills cost, and what each reads."""
     makers = {"processes": _apart, "kills": _killed, "reads": _read}
     return "\n".join(line for name, made in makers.items() if name in results for line in (*made(results[name]), ""))
 
@@ -163,7 +163,7 @@ def _read(result):
 
 
 def stocking(result):
-    """The 99th percentile of a service's answers with and without items that come and go."""
+    """The 99th percentile of a service's latency, with and without items that come and go."""
     rows = [
         "| items | requests, changes per second | p99 before, ms | while items come and go | after |",
         "|---|---|---|---|---|",
@@ -179,7 +179,7 @@ def stocking(result):
 
 
 def states(result):
-    """One request of a recurrent model, with a kept state and without."""
+    """The latency of one request to a recurrent model, with and without a kept state."""
     ways = {"whole": "from the whole history", "kept": "from a kept state", "begun": "and keeping the state"}
     lines = [
         f"Recurrent models, on {result['machine']}, p50 / p99 in ms:",
@@ -194,7 +194,7 @@ def states(result):
 
 
 def several(result):
-    """The service by several processes under load."""
+    """The latency of the service under load, with several processes."""
     alone = f"{result['alone_milliseconds']['engine, k 10']['p50']:.1f}"
     lines = [
         f"The service with {result['workers']} processes, on {result['machine']} (the engine alone: {alone} ms):",
@@ -210,7 +210,7 @@ def several(result):
 
 
 def everything(result):
-    """What it costs to be shown all that a log knows."""
+    """What it costs to show a model everything that a log knows."""
     rate = result["training"]
     low, high = rate["ci95"]
 
@@ -239,7 +239,7 @@ def everything(result):
 
 
 def millions(result):
-    """Approximate answers from millions of items, by the parts of the index that are read."""
+    """Approximate answers from millions of items, by the number of parts of the index that are read."""
     served, step, training = result["served"], result["step"], result["training"]
     lines = [
         f"{result['items']:,} items, d 64, on {result['machine']}; vectors after {training['minutes']:g} minutes of "

@@ -1,10 +1,10 @@
-"""Tables of what one change gains: of levers of training, what a model is shown beside items, and precision."""
+"""Makes tables of what one change gains: levers of training, what a model is shown besides items, and precision."""
 
 import statistics
 
 from jaxrec.config import parsing
 
-DATA = {"ml-1m-sasrec": "ml-1m"}  # where one goes by two names
+DATA = {"ml-1m-sasrec": "ml-1m"}  # {name: the name to show}, for data with two names
 #: {what a log knows: the arms of `benchmarks.context` that show it}
 SECTIONS = {
     "times": ("gap", "calendar", "time"),
@@ -17,13 +17,13 @@ SECTIONS = {
     "users": ("users",),
     "together": ("together", "together, with query time"),
 }
-KINDS = "warm", "cold"  # of targets: those of training, and those that it has never met
+KINDS = "warm", "cold"  # targets that are in the training, and targets that are not
 WITHOUT, DRAW = "without features", "drawn from what shares a value"  # rows that others are compared with
-DEFAULT = ", default"  # ends the name of a column against configs/default.py as it is
+DEFAULT = ", default"  # suffix of columns that are measured against configs/default.py as it is
 
 
 def levers(result):
-    """What each lever gains of NDCG@10, on the validation where there is one seed, on the test where there are more."""
+    """What each lever gains in NDCG@10: on validation with one seed, on the test with more."""
     own = {name.removesuffix(DEFAULT): found for name, found in result["data"].items() if name.endswith(DEFAULT)}
     recipes = {name: found for name, found in result["data"].items() if not name.endswith(DEFAULT)}
     return (
@@ -34,7 +34,7 @@ def levers(result):
 
 
 def _gains(data):
-    """A row for each lever, a column for each data set."""
+    """A table with a row for each lever, and a column for each data set."""
     rows = [
         "| gain of NDCG@10 (95%), seeds | " + " | ".join(DATA.get(name, name) for name in data) + " |",
         "|---|" + "---|" * len(data),
@@ -68,12 +68,12 @@ def context(result, section):
 
 
 def trained(result):
-    """By which recipes what is shown was measured, and on what."""
+    """The recipes and machines by which the gains of context were measured."""
     return f"Trained by {_bases(result['data'])}, on {_machines(result, 'arms')}.\n"
 
 
 def continued(results):
-    """What models that go on from window to window have of NDCG@10, beside ones trained anew, and what both take."""
+    """NDCG@10 and cost of models that are continued from window to window, next to models trained anew."""
     names = "data", "seeds", "tests", "continued with", "epochs, anew / continued", "seconds", "of the seconds"
     names = *names, "NDCG@10, anew / continued", "continued to anew (95%)"
     rows = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
@@ -95,7 +95,7 @@ def continued(results):
 
 
 def new_items(result):
-    """How often new items are found among the best ten, before a training has them and after."""
+    """How often new items are among the best ten, before and after a training includes them."""
     rows = [
         "| data, new items | asked | events | by what | HR@10 | NDCG@10 |",
         "|---|---|---|---|---|---|",
@@ -111,7 +111,7 @@ def new_items(result):
 
 
 def unmet(results):
-    """HR@10 of test items that the training knew, and of those that it had never met, by who is asked."""
+    """HR@10 of test items that are in the training, and of those that are not, by model or baseline."""
     rows = [
         "| HR@10 | " + " | ".join(f"{found['data']}, {part}" for found in results for part in KINDS) + " |",
         "|---" * (1 + 2 * len(results)) + "|",
@@ -129,7 +129,7 @@ def unmet(results):
 
 
 def _unmet(found, part, who):
-    """HR@10; of warm targets with what it gains to no features, of cold ones with how often it is that of a draw."""
+    """HR@10: for warm targets with its gain over no features, for cold ones as a multiple of a random draw's."""
     rows = found["mean"][part]
     at = rows[who]["hr@10"]
     if part == "warm":
@@ -156,17 +156,17 @@ def _gain(row):
     part = "test" if "test" in row else "valid"
     seeds = f", {row['seeds']}" if part == "test" else ", 1, validation"
     gain = row[part]["gain"]
-    at = row[part]["ndcg@10"] - gain["ndcg@10"]  # of the base that this row was measured against, maybe of fewer seeds
+    at = row[part]["ndcg@10"] - gain["ndcg@10"]  # of this row's own base, which may have fewer seeds
     return _relative(gain, at) + seeds
 
 
 def _relative(gain, at):
-    """A gain of NDCG@10 with its interval, in per cent of what it is added to."""
+    """A gain in NDCG@10 with its interval, in per cent of the base value `at`."""
     return _share({"mean": gain["ndcg@10"], "ci95": gain["ci95"]}, at + gain["ndcg@10"])
 
 
 def _share(gain, now):
-    """A gain with its interval, in per cent of what it was added to and made `now`."""
+    """A gain with its interval, in per cent of the base; `now` is the value with the gain."""
     at = now - gain["mean"]
     low, high = (each / at for each in gain["ci95"])
     return f"{gain['mean'] / at:+.1%} ({low:+.1%} to {high:+.1%})"
@@ -182,12 +182,12 @@ def _bases(data):
 
 
 def _listed(changes):
-    """`key=value`, one after another."""
+    """The changes as `key=value`, separated by spaces."""
     return " ".join(f"`{key}={value}`" for key, value in parsing.flatten(changes).items())
 
 
 def _machines(result, changes):
-    """What its trainings ran on: a change beside its base on one machine, another maybe on another."""
+    """The machines that the trainings ran on: one for each change and its base, but maybe several for all changes."""
     own = [
         row.get("machine", result["machine"]) for found in result["data"].values() for row in found[changes].values()
     ]

@@ -1,4 +1,4 @@
-"""The tables of the README: `default` beside the highest published numbers, and the papers' recipes beside theirs."""
+"""Makes the README's tables: `default` next to the highest published numbers, and papers' recipes next to theirs."""
 
 #: recipe of a paper -> the metric, and the task of speed.json that trains the same
 PAPERS = {
@@ -19,7 +19,7 @@ HIGHEST = {
 
 
 def highest(results):
-    """What `default` reaches beside the highest published."""
+    """What `default` reaches, next to the highest published numbers."""
     rows = ["| data, protocol | metric | `default` | seeds | highest published |", "|---|---|---|---|---|"]
     for name, (metric, published) in HIGHEST.items():
         if result := results.get(name):
@@ -31,7 +31,7 @@ def highest(results):
 
 
 def peers(results):
-    """Recipes, what they reach, and how many times as fast they train as the nearest peer."""
+    """Recipes, what they reach, and how many times as fast they train as the fastest peer."""
     timed = [results[name]["tasks"] for name in ("speed", "speed_libjemalloc") if name in results]
     rows = [
         "| recipe | data, protocol | metric | here | published | training, times as fast as |",

@@ -1,4 +1,4 @@
-"""What every result carries: the command, the machine, the versions, the commit, the date."""
+"""Writes results, each with the command, the machine, the versions, the commit and the date."""
 
 import datetime
 import json
@@ -14,7 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine():
-    """The processor and how many cores of it, or the accelerators; no names of hosts."""
+    """The processor and the number of its cores, or the accelerators; no host names."""
     import jax
 
     devices = jax.local_devices()
@@ -29,14 +29,14 @@ def machine():
 
 
 def commit():
-    """The commit of the code, "+" where files other than results differ from it."""
+    """The commit of the code, with "+" if files other than results differ from it."""
     git = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, cwd=Path(__file__).parent).stdout
     changed = git("status", "--porcelain", "--", "..", ":!../README.md", ":!../docs/*.png", ":!results").strip()
     return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed else "")
 
 
 def place(name, ending):
-    """Where a result lies, or its picture; that of an accelerator has its platform in the name."""
+    """The path of a result or its plot; on an accelerator, its name contains the platform."""
     import jax
 
     platform = jax.default_backend()
@@ -44,7 +44,7 @@ def place(name, ending):
 
 
 def command_of(argv):
-    """What was typed, with PATH for whatever lies in a place of that machine.
+    """The command as it was typed, with PATH in place of absolute paths.
 
     >>> command_of(["/home/ann/jaxrec/benchmarks/bulk.py", "--peer", "/opt/env/bin/python", "--runs=/tmp/runs"])
     'python -m benchmarks.bulk --peer PATH --runs=PATH'
@@ -54,7 +54,7 @@ def command_of(argv):
 
 
 def write(name, result, command=None):
-    """Write the result, and where it comes from, as JSON."""
+    """Writes the result as JSON, with where it comes from."""
     import jax
 
     stamp = {

@@ -1,10 +1,10 @@
-"""Write the tables of docs/results.md and of other pages, and the small one of the README, from results/*.json.
+"""Writes the tables of docs/results.md, other pages and the README from results/*.json.
 
-The tables of docs/keys.md are those of the package's own keys.
+The tables of docs/keys.md list the package's own keys.
 
     python -m benchmarks.tables [--check]
 
-With --check nothing is written, and the exit status says whether both pages are up to date.
+With --check, nothing is written, and the exit status says whether all pages are up to date.
 """
 
 import argparse
@@ -24,7 +24,7 @@ MODELS = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "cas
 
 
 def quality(results, first, second):
-    """Test metrics beside the published ones, of the results that have these two."""
+    """Test metrics next to the published ones, of the results that have these two metrics."""
     names = [{"recall@20": "Recall@20"}.get(each, each.upper()) for each in (first, second)]
     rows = [
         f"| model | data, protocol | {names[0]} | {names[1]} | published | {names[1]} to it | seeds | epochs, best |",
@@ -41,7 +41,7 @@ def quality(results, first, second):
         label = f"{MODELS[config['name']]}, {config['loss']}, d {config['dim']}, {layers}"
         labels[name] = f"{label}, {result['data']}"
         done = "" if all(each["complete"] for each in result["runs"]) else ", not finished"
-        known = "|"  # and nothing in either column
+        known = "|"  # both columns are empty
         if published:
             known = f"{published[first]:.4f} / {published[second]:.4f} | {mean[second] / published[second] - 1:+.1%}"
         rows.append(
@@ -56,13 +56,13 @@ def quality(results, first, second):
 
 
 def span(result, key):
-    """The least and the greatest of the runs, once where they agree."""
+    """The lowest and the highest value of the runs, or one value if they are equal."""
     values = sorted({round(run[key]) for run in result["runs"]})
     return f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
 
 def floors(result):
-    """The baselines, beside the values computed elsewhere."""
+    """The baselines, next to the values computed elsewhere."""
     rows = ["| baseline, test, full | HR@10 / NDCG@10 | computed elsewhere |", "|---|---|---|"]
     for name, row in result["rows"].items():
         data, baseline = name.rsplit(" ", 1)
@@ -88,7 +88,7 @@ def rates(results):
 
 
 def speed(result, other):
-    """How many times as fast as each peer each of ours is, with the C library's allocator, and with another."""
+    """How many times as fast as each peer each of ours is, with the C library's allocator and with another one."""
     given = {"": result}
     if other:
         given[f", {Path(other['preload']).name.partition('.')[0].removeprefix('lib')}"] = other
@@ -122,7 +122,7 @@ def speed(result, other):
 
 
 def compared(result):
-    """Models and baselines by one protocol, the best first."""
+    """Models and baselines under one protocol, the best first."""
     seeds = f"{result['seeds']} seed{'s' * (result['seeds'] > 1)}"
     data = DATA.get(result["data"], result["data"])
     rows = [
@@ -191,7 +191,7 @@ def latency(engine, service):
 
 
 def robustness(results):
-    """The quickstart, kills, devices, and preparing; by the machine."""
+    """Whole trainings, kills, devices and preparing, grouped by machine."""
     said = {}
     say = lambda result, line: said.setdefault(result["machine"], []).append(f"- {line}")
     for name, whole in results.items():
@@ -298,7 +298,7 @@ def keys(part):
 
 
 def filled(text, written):
-    """The text of a page with these tables between its marks, in their order."""
+    """Returns the text of a page with these tables between its marks, in order."""
     head, *rest = text.split(BEGIN)
     return head + "".join(BEGIN + own + END + each.split(END)[1] for own, each in zip(written, rest, strict=True))
 
@@ -339,7 +339,7 @@ def main():
         if not flags.check:
             (ROOT / page).write_text(fresh)
     if flags.check and stale:
-        sys.exit(f"not of benchmarks/results: {', '.join(stale)}; run python -m benchmarks.tables")
+        sys.exit(f"not up to date with benchmarks/results: {', '.join(stale)}; run python -m benchmarks.tables")
 
 
 if __name__ == "__main__":

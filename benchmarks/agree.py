@@ -2,8 +2,8 @@
 
     python -m benchmarks.agree [--steps 8]
 
-Of each model and precision: how far, relatively, the hidden vectors of the data are from the CPU's by the same
-parameters, and the losses of the first steps. On a CPU that shows what bfloat16 changes.
+For each model and precision, the result is the relative distance of the hidden vectors from those that the CPU computes
+with the same parameters, and of the losses of the first steps. On a CPU, this shows what bfloat16 changes.
 """
 
 import argparse
@@ -21,7 +21,7 @@ DATA = {"dataset": "synthetic:users=2000", "length": "50", "row": "50", "batch":
 
 
 def computed(name, precision, device, steps):
-    """(hidden vectors of 8 rows, losses of the first steps) on a device, as NumPy's."""
+    """Returns (hidden vectors of 8 rows, losses of the first steps), computed on a device, as NumPy arrays."""
     config, _ = recipes.load(name, DATA | {"precision": precision})
     with jax.default_device(device):
         setup = assembly.assemble(config, devices=[device])
@@ -34,7 +34,7 @@ def computed(name, precision, device, steps):
 
 
 def apart(found, wanted):
-    """The norm of the difference over the norm of what is wanted."""
+    """The norm of the difference divided by the norm of `wanted`."""
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 

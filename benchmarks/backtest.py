@@ -1,11 +1,11 @@
-"""How fast do models go stale on these data? `jaxrec.backtest`, with its result and plot kept among the benchmarks'.
+"""How fast do models go stale on a data set? Runs `jaxrec.backtest`, and stores its result and plot in results/.
 
     python -m benchmarks.backtest --dataset ml-100k --train-days 84 --test-days 14 --folds 8 --set epochs=12
     python -m benchmarks.backtest --dataset 30music-sample10 --models default --train-days 56 --test-days 28 \\
         --targets last
 
-Before each test the models are trained on the days before it alone, and asked in it and in all later ones. Trainings
-lie under --runs and are resumed, or reused when complete.
+Before each test the models are trained on the days before it only, and are evaluated in that test and in all later
+ones. Trainings are stored under --runs, and are resumed, or reused when complete.
 """
 
 import argparse
@@ -28,10 +28,16 @@ if __name__ == "__main__":
     parser.add_argument("--retrain-every", default="1")
     parser.add_argument("--targets", default="all")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of every configuration")
-    parser.add_argument("--continue", dest="continued", action="append", metavar="KEY=VALUE", help="of continued ones")
-    parser.add_argument("--runs", type=Path, help="where trainings lie (default: runs/backtest/NAME)")
-    parser.add_argument("--name", help="of the result (default: of the data)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every configuration")
+    parser.add_argument(
+        "--continue",
+        dest="continued",
+        action="append",
+        metavar="KEY=VALUE",
+        help="also continue each training from the window before, with this key",
+    )
+    parser.add_argument("--runs", type=Path, help="folder of the trainings (default: runs/backtest/NAME)")
+    parser.add_argument("--name", help="name of the result (default: that of the data)")
     flags = parser.parse_args()
     name = flags.name or Path(flags.dataset).name
     given = ("train_days", "test_days", "folds", "retrain_every", "targets", "seeds")

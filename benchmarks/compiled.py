@@ -1,10 +1,10 @@
-"""Compile the programs of recipes for an H100 or for TPUs, on a machine that has neither, and count what they cost.
+"""Compiles the programs of recipes for an H100 or for TPUs, on a machine that has neither, and counts what they cost.
 
     python -m benchmarks.compiled --target cuda --config sasrec_softmax_ml1m --set precision=bfloat16
     python -m benchmarks.compiled --target tpu --topology v5e:2x2 v6e:16x16 --config bert4rec_ml1m
 
-Needs an environment with the compilers: pip install -e '.[gpu,tpu]' -c constraints.txt. Of the recipes that are not
-named all are compiled. Each is a row of results/compiled.json, where rows of other recipes and devices stay.
+Needs an environment with the compilers: pip install -e '.[gpu,tpu]' -c constraints.txt. Without --config, all recipes
+but `default` are compiled. Each is a row of results/compiled.json, which keeps the rows of other recipes and devices.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from unittest import mock
 
-os.environ["JAX_PLATFORMS"] = "cpu"  # no accelerator is touched, if there is one
+os.environ["JAX_PLATFORMS"] = "cpu"  # leaves any accelerator alone
 
 import jax
 import numpy as np
@@ -36,44 +36,44 @@ from jaxrec.training.setup import shapes
 
 GIB = 1 << 30
 PARTS = ("train", "encode", "rank")
-#: of a chip, by its vendor's page; JAX takes three quarters of a GPU's
+#: {chip: its memory, by its vendor's page; for a GPU, the three quarters that JAX takes}
 MEMORY = {"v4": 32 * GIB, "v5e": 16 * GIB, "v5p": 95 * GIB, "v6e": 32 * GIB, "cuda": 60 * GIB}
 ONE_GPU = "1x1x1"
-#: nothing is timed here, so that no tiles can be chosen for Triton's products: a library's are counted alike
+#: tiles for Triton's products are chosen by timing, which is impossible here; a library's products count the same
 OPTIONS = {"cuda": {"xla_gpu_enable_triton_gemm": False}, "tpu": None}
 
 
 def devices_of(target: str, topology: str) -> tuple[list, Hardware]:
-    """Devices that are only described, to compile for, and what programs are to know of them."""
+    """Returns devices to compile for, which are only described and need not exist, and the Hardware to assume."""
     jax.config.update("jax_enable_compilation_cache", False)
     if target == "cuda":
         about = (Path(__file__).parent / "h100.txtpb").read_text()
         found = topologies.get_topology_desc("", "cuda", target_config=about, topology=topology)
         return found.devices, Hardware("gpu", MEMORY["cuda"])
     os.environ |= {"TPU_WORKER_HOSTNAMES": "localhost", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")  # of the host that isn't there; the topology counts
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")  # type of the absent host; only the topology matters
     kind = topology.partition(":")[0]
-    options = {"chip_config_name": "megacore"} if kind == "v4" else {}  # its two cores as one device, as JAX has them
+    options = {"chip_config_name": "megacore"} if kind == "v4" else {}  # two cores are one device, as in JAX
     return topologies.get_topology_desc(topology, "tpu", **options).devices, Hardware("tpu", MEMORY[kind])
 
 
 def described(tree, where):
-    """What `jax.device_put` gives for devices that are only described: shapes, since they hold no arrays."""
+    """Replaces `jax.device_put` for devices that are only described: returns shapes, since they hold no arrays."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), jax.dtypes.result_type(x), sharding=where), tree)
 
 
 @contextlib.contextmanager
 def placing_nothing():
-    """Within it arrays on devices, of one host or of several, are only described."""
+    """A context in which arrays that are placed on devices, of one host or several, become shapes only."""
     parts = lambda shape, where, part: described(np.broadcast_to(part((slice(1),) * len(shape)), shape), where)
     with mock.patch.multiple(jax, device_put=described, make_array_from_callback=parts):
         yield
 
 
 def traced(config, devices, parts=PARTS):
-    """The programs of a training and its evaluation, {name: jax.stages.Traced}.
+    """Returns the programs of a training and its evaluation, {name: jax.stages.Traced}.
 
-    Of ranking it is the bucket with the most questions.
+    Ranking is traced for the bucket with the most questions.
     """
     with placing_nothing():
         setup = assembly.assemble(config, devices=devices)
@@ -94,10 +94,10 @@ def traced(config, devices, parts=PARTS):
 
 
 def products(jaxpr, in_loop=False) -> int:
-    """The floating-point operations of the matrix products of a round on one device, by their definition.
+    """Counts the floating-point operations of a round's matrix products on one device, by their definition.
 
-    The outermost loop counts once, as does an inner one of unknown length; of branches the most expensive one counts,
-    and of hand-written kernels what they say of themselves.
+    The body of the outermost loop counts once, as does that of an inner loop of unknown length. Of the branches of a
+    condition, the most expensive one counts. Hand-written kernels count by their own cost estimates.
     """
     total = 0
     for each in jaxpr.eqns:
@@ -106,7 +106,7 @@ def products(jaxpr, in_loop=False) -> int:
             (contracted, _), _ = each.params["dimension_numbers"]
             depth = math.prod(each.invars[0].aval.shape[axis] for axis in contracted)
             total += 2 * depth * math.prod(each.outvars[0].aval.shape)
-        if kind == "pallas_call":  # its jaxpr is that of one of many programs
+        if kind == "pallas_call":  # its jaxpr is that of a single program of its grid
             total += each.params["cost_estimate"].flops
             continue
         deeper = in_loop or kind in ("scan", "while")
@@ -117,7 +117,7 @@ def products(jaxpr, in_loop=False) -> int:
 
 
 def cost(program, options=None) -> dict:
-    """What a round of a traced program costs one device once it is compiled; see `hlo.Program.round`."""
+    """Compiles a traced program, and returns what a round of it costs one device; see `hlo.Program.round`."""
     begun = time.monotonic()
     compiled = program.lower().compile(options)
     seconds, memory = time.monotonic() - begun, compiled.memory_analysis()
@@ -139,7 +139,7 @@ def cost(program, options=None) -> dict:
 
 
 def costs(name: str, changes: dict, target: str, topology: str, parts=PARTS) -> dict:
-    """What each program of a recipe costs on a target, {name: as from `cost`}."""
+    """Returns what each program of a recipe costs on a target, {name: result of `cost`}."""
     devices, hardware = devices_of(target, topology)
     if len({device.process_index for device in devices}) > 1:  # pmap takes the devices of one process
         changes = {"launcher": "shard_map"} | changes
@@ -151,11 +151,11 @@ def costs(name: str, changes: dict, target: str, topology: str, parts=PARTS) -> 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=list(OPTIONS), required=True)
-    parser.add_argument("--topology", nargs="+", help="of TPUs, such as v5e:2x2; of GPUs, such as 1x1x4")
-    parser.add_argument("--config", nargs="+", help="names of recipes; by default all")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the configuration")
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS, help="which programs")
-    parser.add_argument("--top", type=int, default=0, help="print so many kinds of kernels")
+    parser.add_argument("--topology", nargs="+", help="for TPUs, such as v5e:2x2; for GPUs, such as 1x1x4")
+    parser.add_argument("--config", nargs="+", help="names of recipes (default: all but `default`)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every configuration")
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS, help="programs to compile")
+    parser.add_argument("--top", type=int, default=0, help="number of kinds of kernels to print")
     flags = parser.parse_args()
     changes = dict(each.split("=", 1) for each in flags.set)
     names = [path.stem for path in recipes.shipped() if path.stem != "default"]

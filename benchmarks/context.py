@@ -1,14 +1,14 @@
-"""What does each kind of context bring? A recipe that sees ids alone, and the same shown more, on the same questions.
+"""What does each kind of context gain? Compares a recipe shown ids only with the same recipe shown more.
 
     python -m benchmarks.context --dataset rsc15-100k --arms gap,calendar,time,asked --seeds 3
     python -m benchmarks.context --dataset ml-100k --arms gap,weights --seeds 3
     python -m benchmarks.context --dataset 30music-sample10 --set split=by-time --arms played,loss --seeds 3
 
-Both are the recipe `default` for that log, of a fixed number of epochs. Trainings lie under --runs and are gone on
-with, or taken as they are; each run adds to the result. The gains are those on the test, over all seeds, with paired
-intervals; the checkpoint is chosen by NDCG@10. What is shown the time of asking is also told when the targets were, in
-a row of its own. Of 30Music it is known how long a track was played; what was done with it, its type, is made of that
-by `benchmarks.plays`.
+Both are the recipe `default` for that log, with a fixed number of epochs, and answer the same questions. Trainings are
+stored under --runs, and are resumed, or reused when complete; each run adds to the result. The gains are those on the
+test, over all seeds, with paired intervals; the checkpoint is chosen by NDCG@10. A model that sees the query time is
+evaluated once more with the times of the targets as query times, in a row of its own. For 30Music, the log says how
+long a track was played; `benchmarks.plays` derives the type of an event from that.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from jaxrec.evaluation import next_basket
 from jaxrec.evaluation.comparison import bootstrap, paired
 
 EPOCHS = {"ml-100k": 30, "rsc15-100k": 8, "30music-sample10": 8, "beauty-5core": 24, "ml-1m": 10}
-NONE = {"features": "", "id_dropout": 0.0}  # the recipe takes them by itself
+NONE = {"features": "", "id_dropout": 0.0}  # the recipe would choose both by itself
 AT_20 = "recall@20", "mrr@20"
 TIMES, ASKED = "gap,hour,weekday,month", "asked_gap,asked_hour,asked_weekday,asked_month"
 #: {arm: what it changes}
@@ -49,7 +49,7 @@ ARMS = {
     "users": {"user_features": True},
     "together": {"context": True, "id_dropout": 0.1, "features": True, "user_features": True},
 }
-#: {what is True in an arm: {data: what it has of it}}; data that has none goes without
+#: {key that is True in an arm: {data: the columns that it has for the key}}; data without columns goes without the key
 COLUMNS = {
     "context": {
         "ml-100k": f"{TIMES},{ASKED},weight",
@@ -64,7 +64,7 @@ COLUMNS = {
 
 
 def main(flags):
-    """Train what is lacking, and write what each arm gains."""
+    """Runs the trainings that are missing, and writes what each arm gains."""
     data = Path(flags.dataset).name
     log = played(Path(flags.dataset)) if data == "30music-sample10" else as_log(flags.dataset)
     name = f"{data}, {flags.set['split']}" if "split" in flags.set else data
@@ -92,7 +92,7 @@ def main(flags):
 
 
 def plot(result, path):
-    """Draw what each kind gains on each data set, with its interval; a figure for each section."""
+    """Draws what each kind of context gains on each data set, with its interval; one figure per section."""
     for section, arms in SECTIONS.items():
         rows = [
             (name, arm, found["arms"][arm])
@@ -113,15 +113,15 @@ def plot(result, path):
 
 
 def played(folder):
-    """The log of 30Music with a type for each event, by how long its track was played."""
+    """Returns the log of 30Music with a type for each event, by how long its track was played."""
     columns = {"user": "user_id", "item": "item_id", "time": "timestamp", "session": "session_id"}
     return jaxrec.prepare(plays.typed(folder), **columns, weight="playtime", type="done")
 
 
 def at_20(ranks, source):
-    """Recall@20 and 1 / rank within the best 20 of each question, averaged over seeds. [S, Q] -> [2, Q]
+    """Returns recall@20 and the reciprocal rank@20 of each question, averaged over seeds. [S, Q] -> [2, Q]
 
-    source: as of `comparison.gains`; then a basket is a question.
+    source: as for `comparison.gains`: unless it is None, each basket is one question.
     """
     if source is not None:
         found = [next_basket.values(one, source) for one in ranks]
@@ -136,21 +136,21 @@ def summed(ranks, source):
 
 
 def gained_at_20(ranks, base, source):
-    """What is gained at 20, with 95% intervals over questions."""
+    """The gains of the metrics at 20, with 95% intervals over questions."""
     gains = at_20(ranks, source) - at_20(base, source)
     pairs = zip(AT_20, gains.mean(1).tolist(), bootstrap(gains), strict=True)
     return {name: {"mean": mean, "ci95": interval} for name, mean, interval in pairs}
 
 
 def of_data(changes, name):
-    """An arm's changes as they are for that data, without what it does not have."""
+    """Returns an arm's changes with the columns of a data set, without the kinds of context that it lacks."""
     columns = {key: COLUMNS[key].get(name, "") for key, value in changes.items() if value is True and key in COLUMNS}
     kept = {key: value for key, value in {**changes, **columns}.items() if value != ""}
     return kept if kept.get("features") else {key: value for key, value in kept.items() if key != "id_dropout"}
 
 
 def assignments(text):
-    """`model.dim=64,length=20` as {"model.dim": 64, "length": 20}."""
+    """Parses `model.dim=64,length=20` as {"model.dim": 64, "length": 20}."""
     pairs = (part.partition("=") for part in text.split(",") if part)
     return {key: json.loads(value) if value[:1].isdigit() else value for key, _, value in pairs}
 
@@ -159,9 +159,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True)
     parser.add_argument(
-        "--arms", type=functools.partial(str.split, sep=","), required=True, help="as the data have them"
+        "--arms", type=functools.partial(str.split, sep=","), required=True, help="names of arms that suit the data"
     )
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--set", type=assignments, default={}, help="keys of the recipe, as epochs=4,model.dim=32")
-    parser.add_argument("--runs", type=Path, default=Path("runs/context"), help="where trainings lie")
+    parser.add_argument("--set", type=assignments, default={}, help="keys of the recipe, such as epochs=4,model.dim=32")
+    parser.add_argument("--runs", type=Path, default=Path("runs/context"), help="folder of the trainings")
     main(parser.parse_args())

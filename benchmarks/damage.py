@@ -1,11 +1,12 @@
-"""Damage files of a workdir and of a prepared folder at random: what is trained and served is the same, or refused.
+"""Damages files of a workdir and a prepared folder at random: what is trained and served is the same, or refused.
 
     python -m benchmarks.damage --damages 500
 
-A training of two checkpoints, the best and a later one, is copied with its prepared data, one file is damaged, and the
-copy is evaluated, loaded as for serving, and trained on. Right is what is refused in words, what takes the checkpoint
-before and says so, and what has no effect: the same parameters, data, catalogue and configuration, bit for bit, and the
-same end of the training. Wrong is any other exception, an endless run, and another number without a word.
+A training with two checkpoints, the best and a later one, is copied with its prepared data. One file of the copy is
+damaged, and the copy is evaluated, loaded as for serving, and trained on. An outcome is right if the damage is refused
+with a message, if the previous checkpoint is used and the log says so, or if the damage has no effect: the same
+parameters, data, catalogue and configuration, bit for bit, and the same end of the training. Any other exception, a run
+that doesn't end, and different numbers without a message are wrong.
 """
 
 import argparse
@@ -56,7 +57,7 @@ CONFIG = {
 
 
 class Words(logging.Handler):
-    """What is said in the log, instead of on the terminal."""
+    """Collects the messages of the log, instead of the terminal."""
 
     def __init__(self):
         super().__init__()
@@ -67,7 +68,7 @@ class Words(logging.Handler):
 
 
 class Sound:
-    """A prepared folder and a workdir trained on it, whose best checkpoint is not the latest; and what they give."""
+    """An undamaged prepared folder and workdir, whose best checkpoint is not the latest, with their results."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -99,7 +100,7 @@ class Sound:
         shutil.rmtree(whole)
 
     def train(self, folder, setup):
-        """As the command does, with the programs that are compiled already."""
+        """Trains as the command does, but with the programs that are already compiled."""
         path = folder / "workdir"
         data = self.read(folder)
         with workdir.locked(path) as held, held.named():
@@ -107,7 +108,7 @@ class Sound:
             fit.fit(setup, path, self.validate, Console(file=io.StringIO()))
 
     def read(self, folder):
-        """The prepared data, which have to be the same."""
+        """Loads the prepared data, which must be unchanged."""
         data = sources.load(str(folder / "prepared"))
         if hasattr(self, "data") and not same_data(data, self.data):
             raise Changed("data")
@@ -117,7 +118,7 @@ class Sound:
         return loading.load(folder / "workdir", checkpoint)
 
     def serve(self, folder):
-        """Load as for serving. -> whether it is the best checkpoint"""
+        """Loads as for serving, and checks what is loaded. Returns whether it is the best checkpoint."""
         got = self.load(folder)
         best, latest = self.served
         wanted = best if got.step == best.step else latest
@@ -132,7 +133,7 @@ class Sound:
         return wanted is best
 
     def evaluate(self, folder):
-        """The data and the parameters that an evaluation takes. -> whether it is the best checkpoint"""
+        """Loads and checks the data and parameters of an evaluation. Returns whether it is the best checkpoint."""
         stored = workdir.read(folder / "workdir")
         workdir.check_data(folder / "workdir", stored, self.read(folder))
         model, best = self.setups[0].model, self.served[0]
@@ -143,7 +144,7 @@ class Sound:
         return wanted is best
 
     def go_on(self, folder):
-        """Train an epoch more. -> whether metrics.jsonl is the same; the parameters and the loop's state have to be"""
+        """Trains one epoch more, and checks parameters and loop state. Returns whether metrics.jsonl is the same."""
         self.train(folder, self.setups[1])
         (*state, rows), (*wanted, wanted_rows) = self.outcome(folder), self.end
         if not leaves_equal(state[0], wanted[0]) or state[1] != wanted[1]:
@@ -151,7 +152,7 @@ class Sound:
         return rows == wanted_rows
 
     def outcome(self, folder):
-        """(the latest State, the loop's, the rows of metrics.jsonl): without their seconds"""
+        """Returns (the latest State, the loop's state, the rows of metrics.jsonl), without seconds."""
         checkpoints = Checkpoints(folder / "workdir", read_only=True)
         shapes = jax.eval_shape(lambda: setups.initial(self.setups[1]))
         (state, loop), *_ = checkpoints.take(
@@ -164,11 +165,11 @@ class Sound:
 
 
 class Changed(Exception):
-    """Other numbers, and no word."""
+    """The numbers differ, and no error was raised."""
 
 
 class Endless(BaseException):
-    """A run has taken too long."""
+    """A run took too long."""
 
 
 def leaves_equal(one, other):
@@ -216,7 +217,7 @@ def swap(file, moments):
 
 
 def cut_copy(file, moments):
-    """As of a copy that was stopped: this file is cut, and those after it are not there."""
+    """As after an interrupted copy: this file is cut short, and those after it are missing."""
     top = file.parents[len(file.parts) - 1 - at(file)]
     for each in files(top):
         if each > file:
@@ -225,7 +226,7 @@ def cut_copy(file, moments):
 
 
 def at(file):
-    """Where in its parts the workdir or the prepared folder is."""
+    """Returns the index of the workdir or the prepared folder in the parts of a path."""
     return max(file.parts.index(name) for name in ("workdir", "prepared") if name in file.parts)
 
 
@@ -249,7 +250,7 @@ KINDS = {
 
 
 def examine(run, words):
-    """(outcome of a run, what was said)"""
+    """Returns (the outcome of a run, its messages)."""
     words.said.clear()
     signal.alarm(SECONDS)
     try:
@@ -260,7 +261,7 @@ def examine(run, words):
         return ENDLESS, ""
     except Changed as error:
         return CHANGED, f"{error}; said: {words.said}"
-    except Exception as error:  # whatever it is, it would be a traceback
+    except Exception as error:  # a user would see a traceback
         return ANOTHER, f"{type(error).__name__}: {error}"
     finally:
         signal.alarm(0)
@@ -271,7 +272,7 @@ def examine(run, words):
 
 
 def main(damages, seed, folder=None):
-    """The result: counts by kind and run, examples of what was wrong."""
+    """Returns the result: outcomes by kind of damage and run, and what was wrong."""
     moments, words = random.Random(seed), Words()
     log = logging.getLogger("jaxrec")
     log.addHandler(words)

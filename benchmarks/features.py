@@ -1,12 +1,12 @@
-"""What do item features bring, to items that training knows and to those that nobody has met?
+"""What do item features gain, for items that are in the training and for items that nobody has interacted with?
 
     python -m benchmarks.features --dataset beauty-5core --seeds 3
     python -m benchmarks.features --dataset ml-1m --seeds 3
 
-Of each seed a tenth of the items is held out of training, and the same recipe trains with features and without. On the
-same test questions, beside both: neighbours by features alone, and how likely 10 items hold the target that are drawn
-from those that share a value with the history's last item, or have its very values. Trainings lie under --runs and are
-resumed, or reused when complete.
+For each seed, a tenth of the items is held out of training, and the same recipe is trained with and without features.
+Two baselines answer the same test questions: neighbours by features alone, and 10 items drawn at random from those that
+share a value with the history's last item, or that have exactly its values; for these, the result is the probability
+that the target is among them. Trainings are stored under --runs, and are resumed, or reused when complete.
 """
 
 import argparse
@@ -37,7 +37,7 @@ BASE = {
     "model.layers": 1,
     "loss": {"name": "sampled-softmax", "negatives": 512, "sampling": "uniform", "share": "batch"},
 }
-#: {data: (recipe, what changes in it, columns, those of them that are a category)}, of minutes on two cores
+#: {data: (recipe, its changes, columns, those that define a category)}; a training takes minutes on two cores
 BASES = {
     "beauty-5core": (
         "sasrec_softmax_beauty",
@@ -51,7 +51,7 @@ DRAWN, NEWEST, BONUSES = 10, (1, 3, 10), (0.0, 0.5, 1.0)
 
 
 def train(log, recipe, changes, path, seed, bonuses=(0.0,)):
-    """({bonus: ranks of the test questions}, targets a second, split) of a training that is made or taken."""
+    """Trains, or reuses a training. Returns ({bonus: ranks of the test questions}, targets per second, split)."""
     config, _ = fitting.configuration(recipe, changes | {"seed": seed}, log)
     fitting.train(config, path.name, log, path, consoles.make())
     split = fitting.split_for(config, log)
@@ -63,7 +63,7 @@ def train(log, recipe, changes, path, seed, bonuses=(0.0,)):
 
 
 def by_features(split, columns, category):
-    """({neighbours: ranks}, {draw: [Q] chances}) of the test questions."""
+    """Answers the test questions by features alone. Returns ({neighbours: ranks}, {draw: [Q] probabilities})."""
     catalogue = split.interactions.catalogue.counted(splits.training_counts(split))
     learnt = content.bags(features.build(catalogue, features.parse(columns)))
     layout = ranker.lay_out(split, split.test, "full", devices=placement.local())
@@ -86,7 +86,7 @@ def drawn(split, questions, found, k=10, *, every=False):
     Args:
         split: the split.
         questions: the questions.
-        found: Features of the catalogue, of the columns that define the category.
+        found: the Features of the catalogue, from the columns that define the category.
         k: number of items drawn.
         every: whether to draw only from items with exactly the last item's values.
     """
@@ -104,7 +104,7 @@ def drawn(split, questions, found, k=10, *, every=False):
 
 
 def _sharing(values, row):
-    """Which items have a value of this row. [V] bool"""
+    """Whether each item shares a value with this row. [V] bool"""
     return np.isin(values, values[row][values[row] > 0]).any(1)
 
 
@@ -119,7 +119,7 @@ def measured(ranks):
 
 
 def of_seed(log, dataset, seed, runs, changes):
-    """{part of the targets: {model or draw: metrics}} of a seed."""
+    """Returns the metrics of a seed: {part of the targets: {model or draw: metrics}}."""
     recipe, base, columns, category = BASES[dataset]
     base = BASE | base
     plain, rate, split = train(log, recipe, base, runs / f"{dataset}-plain-{seed}", seed)
@@ -142,7 +142,7 @@ def of_seed(log, dataset, seed, runs, changes):
 
 
 def main(flags):
-    """Train what is lacking, and write what was found, seed by seed and on average."""
+    """Runs the trainings that are missing, and writes the metrics, per seed and on average."""
     log, name = as_log(flags.dataset), Path(flags.dataset).name
     changes = {"id_dropout": flags.id_dropout}
     seeds = [of_seed(log, name, seed, flags.runs, changes) for seed in range(flags.seeds)]
@@ -160,7 +160,7 @@ def main(flags):
 
 
 def plot(result, path):
-    """Draw HR@10 of warm and of cold targets, a bar for each who is asked, a dot for each seed."""
+    """Draws HR@10 of warm and cold targets, a bar for each model or baseline, a dot for each seed."""
     figure, panels = plots.panels(2, width=5.2, height=3.4)
     names = list(result["mean"]["cold"])
     for axes, part in zip(panels, ("warm", "cold"), strict=True):
@@ -177,5 +177,5 @@ if __name__ == "__main__":
     parser.add_argument("--dataset", required=True, choices=list(BASES))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--id-dropout", type=float, default=0.2, help="config.id_dropout of the training with features")
-    parser.add_argument("--runs", type=Path, default=Path("runs/features"), help="where trainings lie")
+    parser.add_argument("--runs", type=Path, default=Path("runs/features"), help="folder of the trainings")
     main(parser.parse_args())

@@ -1,4 +1,4 @@
-"""What a compiled program starts, moves and exchanges, read from the text that XLA prints of it."""
+"""Counts what a compiled program launches, moves and exchanges, by the text that XLA prints of it."""
 
 import math
 import re
@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 COLLECTIVES = {"all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute", "collective-broadcast"}
 HOST = {"infeed", "outfeed", "send", "recv"}
-#: instructions that start nothing on a device: names of values, and the ends of what was started before
+#: instructions that launch nothing on a device: they name values, or end what was launched before
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "partition-id", "replica-id"}
 FREE |= {"opt-barrier", "after-all", "async-update"}
-PARTS = {"slice", "dynamic-slice", "gather"}  #: they read as much of their first operand as they give
-IN_PLACE = {"dynamic-update-slice": 1, "scatter": 2}  #: the first operand is changed where this one says; see `updated`
+PARTS = {"slice", "dynamic-slice", "gather"}  #: they read only as much of their first operand as they return
+#: {kind that updates its first operand in place: index of the operand with the new values}
+IN_PLACE = {"dynamic-update-slice": 1, "scatter": 2}
 
 HEAD = re.compile(r"(ENTRY )?%?([\w.\-]+) .*\{$")
 LINE = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)$")
@@ -29,13 +30,13 @@ class Instruction(NamedTuple):
     attributes: str
 
     def called(self, *roles: str) -> list[str]:
-        """The computations that attributes name, such as "body" or "calls"."""
+        """The computations that attributes such as "body" or "calls" name."""
         found = re.findall(rf"\b(?:{'|'.join(roles)})=(\{{.*?\}}|%?[\w.\-]+)", self.attributes)
         return [name for each in found for name in re.findall(r"[\w.\-]+", each)]
 
     @property
     def trips(self) -> int | None:
-        """How often a loop runs; None if that is known only when it does."""
+        """The number of iterations of a loop; None if it is known only at run time."""
         found = re.search(r"known_trip_count\W+n\W+(\d+)", self.attributes)
         return int(found[1]) if found else None
 
@@ -56,22 +57,23 @@ class Program:
                 lines.append(Instruction(bool(found[1]), *found.group(2, 3, 4), operands, attributes))
 
     def round(self) -> str:
-        """The computation that the outermost loop repeats, of several the one that starts the most kernels.
+        """The computation that the outermost loop repeats; of several, the one that launches the most kernels.
 
-        That is a step of a training, a batch of rows of an encoder. A program without loops is one round.
+        For a training that is a step, for an encoder a batch of rows. A program without loops is one round.
         """
         loops = [each.called("body")[0] for each in self.computations[self.entry] if each.kind == "while"]
         return max(loops, key=lambda body: kernels(self.cost(body)), default=self.entry)
 
     def cost(self, name: str) -> Counter:
-        """What one run of a computation costs.
+        """Returns what one run of a computation costs.
 
-        Loops count as often as they run, or once where the program doesn't say; of the branches of a condition, the one
-        that starts the most counts.
+        The body of a loop counts as often as it runs, or once if the program doesn't say. Of the branches of a
+        condition, the one that launches the most kernels counts.
 
         Returns:
-            ("kernel", its name without its number): how many are started; "bytes", which they read and write;
-            ("collective", its kind) and "collective bytes", which one device hands in; "callbacks" of the host.
+            ("kernel", its name without its number): how many are launched; "bytes": bytes that they read and write;
+            ("collective", its kind): how many there are; "collective bytes": bytes that one device contributes to them;
+            "callbacks": calls of the host.
         """
         total, lines = Counter(), {each.name: each for each in self.computations[name]}
         for each in lines.values():
@@ -111,7 +113,7 @@ def kernels(cost: Counter) -> int:
 
 
 def size_of(shape: str) -> int:
-    """The bytes of the arrays of a type.
+    """The bytes of the arrays of a shape, as HLO writes it.
 
     >>> size_of("(f32[8,50]{1,0:T(8,128)}, pred[3], s32[])")
     1607
@@ -123,7 +125,7 @@ def size_of(shape: str) -> int:
 
 
 def _split(text):
-    """The operands of an instruction, and its attributes, from what follows its first parenthesis."""
+    """Splits what follows the first parenthesis of an instruction into its operands and its attributes."""
     depth = 1
     for at, letter in enumerate(text):
         depth += (letter == "(") - (letter == ")")
@@ -133,7 +135,7 @@ def _split(text):
 
 
 def _read(one, inside):
-    """The bytes that a fusion reads of what `one` names."""
+    """The bytes that a fusion reads of the value of `one`."""
     whole, parts = size_of(one.shape), 0
     for user in inside.values():
         if one.name not in user.operands:

@@ -1,4 +1,4 @@
-"""How much less the bootstrap by counts of distinct ranks costs than drawing every question, and how near they are.
+"""How much cheaper is the bootstrap by counts of distinct ranks than drawing every question, and how close are they?
 
     python -m benchmarks.intervals --dataset diginetica
 
@@ -21,7 +21,7 @@ SHOWN = ("recall@20", "mrr@20", "mrr")
 
 
 def one_by_one(ranks, seed=0, resamples=1000):
-    """The percentile bootstrap by its definition: the questions drawn with replacement, a resample at a time."""
+    """The percentile bootstrap by its definition: it draws questions with replacement, one resample at a time."""
     rng, total = np.random.default_rng(seed), len(ranks)
     distinct, place = np.unique(ranks, return_inverse=True)
     table = np.array([list(metrics([rank]).values()) for rank in distinct])
@@ -33,7 +33,7 @@ def one_by_one(ranks, seed=0, resamples=1000):
 
 
 def timed(function, ranks, times):
-    """(the result, the least CPU seconds of so many runs)"""
+    """Returns (the result, the least CPU seconds of `times` runs)."""
     seconds = []
     for _ in range(times):
         begun = time.process_time()

@@ -15,13 +15,14 @@ from jaxrec.training.workdirs import workdir
 from jaxrec.training.workdirs.restore import restore_params
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 600  # that a job may take
+SECONDS = 600  # the longest that a job may take
 
 
 def start(argv, number, devices=1, last=(), module="jaxrec", cluster=(), **how):
-    """The processes of a job that runs a module; each has so many devices.
+    """Starts the `number` processes of a job that runs a module, each with `devices` devices, and returns them.
 
-    `last`: words of the last one alone. `cluster`: what the environment of each says of the job, for --distributed.
+    `last`: arguments of the last process only. `cluster`: for --distributed, the variables that tell each process of
+    the job in its environment.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -43,7 +44,7 @@ def start(argv, number, devices=1, last=(), module="jaxrec", cluster=(), **how):
 
 
 def ends(started, seconds=SECONDS):
-    """[(exit status, output)] of processes, which are killed if they take longer."""
+    """Waits for processes, and returns [(exit status, output)]; kills them if they take longer than `seconds`."""
     try:
         said = [each.communicate(timeout=seconds)[0] for each in started]
     finally:
@@ -53,14 +54,14 @@ def ends(started, seconds=SECONDS):
 
 
 def run(argv, number, devices=1):
-    """Runs a job to its end, which has to be a good one."""
+    """Runs a job to its end; exits if one of its processes fails."""
     for status, said in ends(start(argv, number, devices)):
         if status:
             sys.exit(f"{' '.join(map(str, argv))}: {number} processes: one ended with {status}:\n{said}")
 
 
 def keys(values):
-    """The flags of a configuration's keys."""
+    """The flags that set these keys of a configuration."""
     return [f"--config.{key}={value}" for key, value in values.items()]
 
 
@@ -70,11 +71,11 @@ def rows(path):
 
 
 def apart(found, wanted):
-    """How far a finished training is from another of as many steps.
+    """How far a finished training is from another with as many steps.
 
     Returns:
-        {"loss": of rows, relative, at most; "valid" and "test": of metrics, at most; "params": of the last checkpoint,
-        relative to the largest}.
+        The largest differences, {"loss": of a row, relative; "valid" and "test": of a metric; "params": of a parameter
+        in the last checkpoint, relative to the largest parameter}.
     """
     pairs = list(zip(rows(found), rows(wanted), strict=True))
     assert all(ours["step"] == theirs["step"] for ours, theirs in pairs), pairs
@@ -91,7 +92,7 @@ def apart(found, wanted):
 
 
 def params(path):
-    """The params of a workdir's latest checkpoint, one after another."""
+    """The params of a workdir's latest checkpoint, as a list of arrays."""
     stored = workdir.read(path)
     model = build(stored.config, stored.data["items"], stored.data["users"])
     return [np.asarray(leaf) for leaf in jax.tree.leaves(restore_params(path, model, "latest", None)[0])]

@@ -1,12 +1,12 @@
-"""Kills -9 a process of a job at a random moment, again and again, and goes on with 1, 2 and 4 processes by turns.
+"""Kills a process of a job (kill -9) at a random moment, over and over, and resumes with 1, 2 and 4 processes in turn.
 
     python -m benchmarks.kills --kills 10
 
 Every process is the real command. Half of the kills fall at a moment drawn from the start on (imports, the meeting of
-the processes and compilation included), half within a second of a new checkpoint. The others of the job have to end by
-themselves: within a minute, or, where the processes had not all met yet, within the five that they wait for each other.
-The next job has to go on from the newest checkpoint; and at the end steps, losses, validations and test have to be
-those of one process that nobody killed, but for the rounding of another number of devices.
+the processes and compilation included), half within a second of a new checkpoint. The other processes of the job must
+end by themselves: within a minute, or, if the processes had not all met yet, within the five minutes that they wait for
+each other. The next job must resume from the newest checkpoint. At the end, steps, losses, validations and test must be
+those of one process that was never killed, except for the rounding due to a different number of devices.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from benchmarks import jobs, plots, record
 from benchmarks.resume import newest
 from jaxrec.kernels.processes import HEARTBEAT, MEETING
 
-NUMBERS = 1, 2, 4  # of processes, by turns
-CLOSE = {"loss": 1e-5, "valid": 1e-3, "test": 1e-3}  # as differently many devices are without kills
+NUMBERS = 1, 2, 4  # of processes, in turn
+CLOSE = {"loss": 1e-5, "valid": 1e-3, "test": 1e-3}  # as close as different numbers of devices are without kills
 KEYS = {
     "dataset": "synthetic:users=600,items=200",
     "model.dim": 16,
     "model.layers": 1,
-    "model.ffn": "gelu",  # without a kink, at which the rounding of another number of devices could decide
+    "model.ffn": "gelu",  # smooth: at a kink, the rounding of a different number of devices could decide
     "length": 20,
     "row": 20,
     "batch": 32,
@@ -44,7 +44,7 @@ def command(path, epochs):
 
 
 def kill(path, epochs, number, moments, latest):
-    """Starts a job, and kills one of its processes. `latest`: the most seconds after its start."""
+    """Starts a job, and kills one of its processes: within `latest` seconds of its start, or 1 s of a checkpoint."""
     before, begun = newest(path), time.monotonic()
     started = jobs.start(command(path, epochs), number)
     alive = lambda: all(each.poll() is None for each in started)
@@ -59,7 +59,7 @@ def kill(path, epochs, number, moments, latest):
     started[victim].kill()
     killed = time.monotonic()
     found = jobs.ends(started)
-    met = any("[Gloo] Rank" in said for _, said in found)  # which is the first thing that a job says
+    met = any("[Gloo] Rank" in said for _, said in found)  # the first thing that a job prints
     resumed = re.search(r"resumed at step ([\d,]+)", found[0][1])
     return {
         "processes": number,
@@ -75,12 +75,12 @@ def kill(path, epochs, number, moments, latest):
 
 
 def lost(row):
-    """What a kill cost that it must not have; an empty list is nothing."""
+    """Lists what a kill must not cost but did; empty if all is well."""
     most = HEARTBEAT if row["had_met"] else MEETING
     others = [status for index, status in enumerate(row["statuses"]) if index != row["killed"]]
     return [
         *(["a checkpoint is gone"] if row["checkpoint_after"] < row["checkpoint_before"] else []),
-        *(["not gone on with"] if row["resumed_at"] not in (None, row["checkpoint_before"]) else []),
+        *(["resumed from another checkpoint"] if row["resumed_at"] not in (None, row["checkpoint_before"]) else []),
         *(["another said it had ended well"] if {0, 143} & set(others) else []),
         *(["others lived on"] if row["others_ended_after_seconds"] > HEARTBEAT + most else []),
     ]

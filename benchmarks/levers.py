@@ -1,4 +1,4 @@
-"""What does each lever of training gain? A base recipe, and the same with one thing changed, on the same users.
+"""What does each lever of training gain? Compares a base recipe with the same plus one change, on the same users.
 
     python -m benchmarks.levers --dataset beauty-5core
     python -m benchmarks.levers --dataset beauty-5core --levers label_smoothing,gated --seeds 5
@@ -6,9 +6,9 @@
     python -m benchmarks.levers --dataset ml-100k --default --set loss.seen=keep --levers seen --seeds 5
     python -m benchmarks.levers --dataset ml-1m --newest 22 --default --set loss.seen=keep --levers seen --seeds 2
 
-With one seed it is a screening, by the validation alone: the test is not looked at to choose. With more the gain on
-the test stands beside it. Trainings lie under --runs and are resumed, or reused when complete; each run adds to the
-result.
+With one seed, levers are screened by validation only: nothing is chosen by the test. With more seeds, the gain on the
+test is reported as well. Trainings are stored under --runs, and are resumed, or reused when complete; each run adds to
+the result.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from jaxrec.kernels import placement
 from jaxrec.system import console as consoles
 
 COSINE = {"optim.schedule": "cosine", "patience": 0, "optim.learning_rate": 2e-3}
-#: {data: (recipe, what of it changes in the base and in all others)}
+#: {data: (recipe, changes of it that the base and all levers share)}
 BASES = {
     "beauty-5core": (
         "sasrec_softmax_beauty",
@@ -46,7 +46,7 @@ BASES |= {
     "30music-sample10": ("default", {"model.embedding": "shared", "epochs": 8, "patience": 0, "eval_every": 2}),
     "ml-1m": BASES["ml-1m-sasrec"],
 }
-CHANGES = {"levers": "levers", "context": "arms"}  # how a result of each kind calls what is changed
+CHANGES = {"levers": "levers", "context": "arms"}  # {kind of result: its key of what is changed}
 #: {lever: what it changes}
 LEVERS = {
     "gated": {"model.norm": "gated", "model.ffn": "swiglu", "model.ffn_multiplier": 2},
@@ -57,7 +57,7 @@ LEVERS = {
     "rotary": {"positions": "rotary"},
     "separate": {"model.embedding": "separate"},
     "overlap": {"history": "windows", "overlap": 25},
-    "longer": {"epochs": 28},  # as many steps as overlap makes of ml-1m
+    "longer": {"epochs": 28},  # as many steps as `overlap` takes on ml-1m
     "light": {"model.dropout": 0.2},
     "separate_light": {"model.embedding": "separate", "model.dropout": 0.2},
     "projected_light": {"model.embedding": "projected", "model.dropout": 0.2},
@@ -68,12 +68,12 @@ LEVERS = {
     "plain": {"model.norm": "post", "model.ffn": "relu", "model.ffn_multiplier": 1},
     "times": {"context": "gap,hour,weekday"},
 }
-UNDONE = "hard", "plain"  # what `default` chose, undone
-OF_LOGS = ("times",)  # that a log may lack
+UNDONE = "hard", "plain"  # levers that undo choices of `default`
+OF_LOGS = ("times",)  # levers that need what a log may lack
 
 
 def train(log, recipe, changes, runs, name, seed):
-    """The workdir and the Config of a training, made or taken."""
+    """Trains, or reuses a training. Returns its workdir and its Config."""
     config, _ = fitting.configuration(recipe, changes | {"seed": seed}, log)
     path = runs / f"{name}-{seed}"
     fitting.train(config, name, log, path, consoles.make())
@@ -81,7 +81,7 @@ def train(log, recipe, changes, runs, name, seed):
 
 
 def ranks(log, found, part, query_time=False):
-    """[S, Q] by the best checkpoints of some trainings."""
+    """Returns the ranks [S, Q] of the targets by the best checkpoint of each training."""
     config = found[0][1]
     split, protocol = fitting.split_for(config, log), default_protocol(config.split)
     protocol = KEPT if protocol == FULL and config.seen == "keep" else protocol
@@ -91,26 +91,26 @@ def ranks(log, found, part, query_time=False):
 
 
 def baskets_of(log, found, part):
-    """The users of the questions that some trainings answer, where those of each are one basket; else None."""
+    """The user of each question that these trainings answer, if the targets of a user are one basket; else None."""
     split = fitting.split_for(found[0][1], log)
     return split.baskets(getattr(split, part))
 
 
 def newest(data, number):
-    """The Log of the newest events of every history, without anything that is known beside them."""
+    """Returns a Log of the newest `number` events of every history, with users and items only."""
     rows = slices(np.maximum(data.offsets[1:] - number, data.offsets[:-1]), data.offsets[1:])
     users = np.repeat(data.users, np.minimum(np.diff(data.offsets), number))
     return as_log(pl.DataFrame({"user": users, "item": np.asarray(data.catalogue.ids)[data.items[rows] - 1]}))
 
 
 def main(flags):
-    """Train what is lacking, and write what each lever gains."""
+    """Runs the trainings that are missing, and writes what each lever gains."""
     log, name = as_log(flags.dataset), Path(flags.dataset).name
     if flags.newest:
         log, name = newest(log.interactions, flags.newest), f"{name}, newest {flags.newest}"
     name = ", ".join([name, *flags.set]) + DEFAULT if flags.default else name
     if not flags.default and name not in BASES:
-        raise SystemExit(f"{name} has no recipe to be measured against (there are {', '.join(BASES)}): give --default")
+        raise SystemExit(f"{name} has no base recipe (those with one: {', '.join(BASES)}): give --default")
     recipe, base = ("default", dict(each.split("=", 1) for each in flags.set)) if flags.default else BASES[name]
     levers = flags.levers or [each for each in LEVERS if each not in OF_LOGS and (flags.default or each not in UNDONE)]
     runs, seeds = flags.runs / name.replace(", ", "-"), range(flags.seeds)
@@ -128,7 +128,7 @@ def main(flags):
 
 
 def keep(kind, dataset, base, name, row):
-    """Add what a change gains to the result of this kind, beside what other runs added meanwhile against that base."""
+    """Adds what a change gains to the result of this kind, and keeps what other runs added against the same base."""
     path = record.place(kind, "json")
     kept = json.loads(path.read_text())["data"] if path.exists() else {}
     before, same = kept.get(dataset, {}), ("recipe", "changes")
@@ -142,7 +142,7 @@ def keep(kind, dataset, base, name, row):
 
 
 def summary(ranks, source=None):
-    """NDCG@10 and HR@10, means over seeds, and over users where `source` says whose basket each question is of."""
+    """HR@10 and NDCG@10, means over seeds and questions; over baskets if `source` gives the user of each question."""
     hits, ndcg, _ = gains(ranks, source).mean(1)
     return {"hr@10": float(hits), "ndcg@10": float(ndcg), "seeds": len(ranks)}
 
@@ -150,12 +150,12 @@ def summary(ranks, source=None):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True)
-    parser.add_argument("--default", action="store_true", help="against configs/default.py as it is")
+    parser.add_argument("--default", action="store_true", help="compare with configs/default.py as it is")
     parser.add_argument(
-        "--newest", type=int, help="train on so many newest events of each history, as if there were no more"
+        "--newest", type=int, help="use only this many of the newest events of each history, as if there were no more"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of --default's base")
-    parser.add_argument("--levers", type=functools.partial(str.split, sep=","), default=[], help="by default all")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for --default's base")
+    parser.add_argument("--levers", type=functools.partial(str.split, sep=","), default=[], help="names (default: all)")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--runs", type=Path, default=Path("runs/levers"), help="where trainings lie")
+    parser.add_argument("--runs", type=Path, default=Path("runs/levers"), help="folder of the trainings")
     main(parser.parse_args())

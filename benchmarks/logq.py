@@ -2,9 +2,10 @@
 
     python -m benchmarks.logq --dataset ml-1m-sasrec --lengths 20 50 200
 
-A batch's targets are the negatives of each other, and count 1 / (expected count), so that their sum is on average that
-over the catalogue: every item's weight, summed over a slot's negatives, should be 1 on average over the slots whose
-target it is not. The weights are those that the training subtracts, of one epoch's batches as the training makes them.
+The targets of a batch are each other's negatives, and each has the weight 1 / (its expected count), so that their sum
+is, on average, the sum over the catalogue. The weight of an item, summed over a slot's negatives, should therefore be 1
+on average over the slots that have a different target. The weights are those that the training subtracts, for the
+batches of one epoch as the training makes them.
 """
 
 import argparse
@@ -24,11 +25,11 @@ LOSS = {"name": "sampled-softmax", "negatives": 0, "sampling": "in-batch", "shar
 
 
 def weights(setup):
-    """The mean weight of each item of an epoch among the negatives of a slot, and how often it is a target: [V], [V]"""
+    """Returns each item's mean weight among a slot's negatives in an epoch, and how often it is a target: [V], [V]"""
     catalogue, config = len(setup.split.interactions.catalogue.ids), setup.config
     total, slots_of = np.zeros(catalogue + 1), np.zeros(catalogue + 1)
     slots, data, order = 0, jax.device_get(setup.data), feed.order(setup, 0)
-    draw, _ = negatives.sampler(config.loss, setup.split, "data", lambda: np.ones(catalogue))  # how, not by what counts
+    draw, _ = negatives.sampler(config.loss, setup.split, "data", lambda: np.ones(catalogue))  # tables are the setup's
 
     @jax.jit
     def drawn(batch, key, tables):
@@ -51,7 +52,7 @@ def weights(setup):
 
 
 def measured(values, asked):
-    """Quantiles of the weights of the items that are targets, and how many of these are nearly 1."""
+    """Quantiles of the weights of the items that are targets, and the share of them that is within 3% of 1."""
     values = values[asked > 0]
     low, middle, high = np.quantile(values, [0.025, 0.5, 0.975])
     near = ((values >= 0.97) & (values <= 1.03)).mean()
@@ -82,7 +83,7 @@ def main(dataset, lengths, config):
 
 
 def changed(config, values):
-    """The configuration with other values."""
+    """Returns the configuration with some values replaced."""
     return configs.from_dict(configs.to_dict(config) | values)
 
 

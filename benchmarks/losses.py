@@ -1,11 +1,11 @@
-"""What does each loss cost, and what does it learn for that? SASRec on one data set with every loss.
+"""What does each loss cost, and how well does it train? Trains SASRec on one data set with every loss.
 
     python -m benchmarks.losses --dataset ml-1m-sasrec
     python -m benchmarks.losses --dataset beauty-bert4rec --train 20 --only "sampled-softmax, 256 a slot"
 
-The cost is that of the real training calls, taken in turn, round by round, medians. With --train each is also trained
-for so many epochs: how many until its validation NDCG@10 came within 3% of the best of the full softmax, times what one
-costs.
+The cost is that of real training calls, in turns, round by round, as a median. With --train, the model is also trained
+with each loss for that many epochs: the result is the number of epochs until validation NDCG@10 comes within 3% of the
+full softmax's best, times the cost of an epoch.
 """
 
 import argparse
@@ -40,13 +40,13 @@ CLOSE = 0.97  # of the best of the full softmax
 
 
 def values_of(loss, common):
-    """The overrides of a configuration for one of LOSSES."""
+    """The changes of a configuration for one of LOSSES."""
     sparse = loss.get("sparse", False)
     return common | {"optim.sparse": sparse} | {f"loss.{k}": v for k, v in loss.items() if k != "sparse"}
 
 
 def costs(recipe, losses, common, split, rounds):
-    """{label: median real targets a second}, all losses in turn."""
+    """Times all losses in turns. Returns {label: median of the real targets per second}."""
     timed = {}
     for label, loss in losses.items():
         values = {key: str(value) for key, value in values_of(loss, common).items()}
@@ -65,7 +65,7 @@ def learnt(path):
 
 
 def measure(dataset, recipe, losses, rounds, epochs, runs):
-    """The result of a data set."""
+    """Measures one data set, and returns the result."""
     interactions = sources.load(dataset)
     split, length = splits.last_item(interactions), length_of(interactions)
     common = {"dataset": dataset, "length": length, "row": length}
@@ -100,8 +100,8 @@ if __name__ == "__main__":
     parser.add_argument("--recipe", default="sasrec_softmax_ml1m", help="the configuration whose loss is changed")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--train", type=int, default=0, metavar="EPOCHS")
-    parser.add_argument("--only", action="append", choices=list(LOSSES), help="these losses, with softmax")
-    parser.add_argument("--runs", type=Path, help="where trainings lie (default: runs/losses/DATASET)")
+    parser.add_argument("--only", action="append", choices=list(LOSSES), help="only this loss, and softmax; repeatable")
+    parser.add_argument("--runs", type=Path, help="folder of the trainings (default: runs/losses/DATASET)")
     flags = parser.parse_args()
     name = Path(flags.dataset).name
     kept = {label: loss for label, loss in LOSSES.items() if label == "softmax" or label in (flags.only or LOSSES)}

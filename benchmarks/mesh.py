@@ -1,13 +1,13 @@
-"""What a step needs of a device, and sends to others, with tables of items split over devices: by the compiler's count.
+"""What a step needs on a device and sends to others, with item tables split over devices, by the compiler's count.
 
 python -m benchmarks.mesh
 python -m benchmarks.mesh --dense
 
-Nothing runs: programs for 8 simulated devices are compiled. Of collectives the size of their results is counted, each
-as often as its loop turns; a ring of n devices sends 2 (n - 1) / n of that from each where it sums, (n - 1) / n where
-it puts together, and n - 1 times that where each is left with a part of the sum. With --dense it is a wide model,
-whose other params are split over `data` or not (mesh.dense); it is compiled for eight H100s that are not there, as by
-benchmarks.compiled, since on a CPU XLA keeps what is to be put together once more.
+Nothing runs: programs for 8 simulated devices are compiled. For each collective, the size of its result counts, times
+the iterations of its loop. On a ring of n devices, each sends 2 (n - 1) / n of that size in an all-reduce, (n - 1) / n
+of it in an all-gather, and n - 1 times it in a reduce-scatter. With --dense, the model is wide, and its other params
+are split over `data` or not (mesh.dense). It is compiled for eight H100s, which need not be present, as by
+benchmarks.compiled, since on a CPU XLA keeps an additional copy of what is gathered.
 """
 
 import argparse
@@ -59,13 +59,13 @@ COLLECTIVE = re.compile(r"= (.*?) (all-reduce|all-gather|reduce-scatter|all-to-a
 
 
 def split_of(items):
-    """A split whose training fills rows, of a catalogue of so many items."""
+    """A split over a catalogue of `items` items, with training histories that fill rows."""
     rows = np.random.default_rng(0).integers(1, items + 1, (TARGETS // LENGTH, LENGTH + 3))
     return splits.last_item(interactions.from_sequences([list(range(1, items + 1)), *rows.tolist()]))
 
 
 def setup_of(split, mesh, loss, model=None, dense="replicated", devices=None, optim=None):
-    """The Setup of a SASRec with 8,192 targets a step on a mesh of devices, by default the 8 simulated ones."""
+    """The Setup of a SASRec with 8,192 targets per step on a mesh of devices, by default the 8 simulated ones."""
     values = {
         "dataset": "histories",
         "seed": 0,
@@ -91,7 +91,7 @@ def compiled(setup, options=None):
 
 
 def collectives(text):
-    """{group size: bytes} of the results of a step's collectives, by the HLO of a compiled call."""
+    """Returns {group size: bytes} of the results of a step's collectives, from the HLO of a compiled call."""
     bodies, name = {}, None
     for line in text.splitlines():
         if head := re.match(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$", line):
@@ -126,7 +126,7 @@ def group_of(line):
 
 
 def formula(setup, loss, mesh, items):
-    """{"data", "item"}: the bytes of a step that are summed over each axis of the mesh, as docs/scale.md has them."""
+    """The bytes that a step sums over each axis of the mesh, {"data", "item"}, by the formulas of docs/scale.md."""
     data, item = mesh
     slots, negatives, dim = TARGETS // data, loss.get("negatives", 0), setup.config.model.dim
     tables = -(-items // item) * dim
@@ -143,7 +143,7 @@ def formula(setup, loss, mesh, items):
 
 
 def counted(split, items, name, mesh):
-    """A row of the result: a loss on a mesh, over a catalogue."""
+    """Returns a row of the result: a loss on a mesh, with a catalogue of a size."""
     setup = setup_of(split, mesh, LOSSES[name], devices=jax.devices()[: mesh[0] * mesh[1]])
     program = compiled(setup)
     row = {
@@ -196,7 +196,7 @@ def wide():
 
 
 def given_over_data(setup, mesh):
-    """{how: bytes} that a device gives to the collectives over `data` in a step, as docs/scale.md has them."""
+    """The bytes that a device contributes to a step's collectives over `data`, {how: bytes}, as in docs/scale.md."""
     data, item = mesh
     sizes = {name: sum(x.size for x in jax.tree.leaves(part)) for name, part in setups.shapes(setup).params.items()}
     tables, rest = -(-WIDE_ITEMS // item) * setup.config.model.dim, sum(sizes.values()) - sizes["items"]
@@ -206,7 +206,7 @@ def given_over_data(setup, mesh):
 
 
 def plot(result, path):
-    """State and temporaries of a device over the catalogue, a line a mesh."""
+    """Draws state and temporary memory per device over the size of the catalogue, a line per mesh."""
     figure, panels = plots.panels(2)
     for axes, key in zip(panels, ("state_bytes", "temporary_bytes"), strict=True):
         for data, item in MESHES:
@@ -220,7 +220,7 @@ def plot(result, path):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dense", action="store_true", help="a wide model, its other params split or not")
+    parser.add_argument("--dense", action="store_true", help="use a wide model, with its other params split or not")
     if parser.parse_args().dense:
         record.write("mesh_dense", wide())
     else:

@@ -1,16 +1,17 @@
-"""The first step of every model and loss on meshes of 8 simulated devices against one: loss, gradients, ranks.
+"""Compares the first step of every model and loss on meshes of 8 simulated devices with that on one device.
 
 python -m benchmarks.mesh_agreement
 
-Every model with the full softmax, and every loss with two towers. Gradients are read from Adam's first moment, which
-with b1 = 0 is the last of them. Differences are relative: of gradients to the largest of all.
+The loss, gradients and ranks are compared, for every model with the full softmax, and for every loss with the two-tower
+model. Gradients are read from Adam's first moment, which with b1 = 0 is the last gradient. Differences are relative:
+those of gradients to the largest gradient.
 """
 
 import argparse
 import os
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-os.environ["NPROC"] = "16"  # with fewer threads than devices, the simulated devices wait for each other for ever
+os.environ["NPROC"] = "16"  # with fewer threads than devices, simulated devices wait for each other forever
 
 import jax
 import numpy as np
@@ -23,10 +24,10 @@ from jaxrec.evaluation.evaluator import Evaluator
 from jaxrec.training import assembly
 from jaxrec.training.feed import Feed
 
-ITEMS = 203  # which neither 2, 4 nor 8 divides
+ITEMS = 203  # not divisible by 2, 4 or 8
 MESHES = (2, 4), (4, 2), (8, 1), (1, 8)
 KEYS = {"caser": {"window": 3}, "sasrec": {"heads": 2}}
-SHARES = ("slot", "row", "batch")  # of sampled losses, one after another
+SHARES = ("slot", "row", "batch")  # of sampled losses, in rotation
 
 
 def split():
@@ -36,7 +37,7 @@ def split():
 
 
 def cases():
-    """{name: the keys of a configuration} of every model with the softmax, and of every loss with two towers."""
+    """{name: keys of a configuration}: every model with the softmax, and every loss with the two-tower model."""
     made = {}
     for name in registry.names("model"):
         model = {"name": name, "dim": 16, "layers": 1, "dropout": 0.2} | KEYS.get(name, {})
@@ -52,7 +53,7 @@ def cases():
 
 
 def first_step(data, keys, mesh):
-    """(loss, gradients, ranks before the step) on a mesh, or on one device where that is None."""
+    """Returns (loss, gradients, ranks before the step) on a mesh, or on one device if it is None."""
     values = {
         "dataset": "histories",
         "seed": 0,
@@ -85,7 +86,7 @@ def apart(found, wanted):
 
 
 def plot(result, path):
-    """How far each model and loss is from one device, by mesh; and the bar."""
+    """Draws how far each model and loss is from one device, by mesh, and the bar that it must stay below."""
     figure, panels = plots.panels(2)
     for axes, key in zip(panels, ("loss", "gradients"), strict=True):
         for of_case in result["rows"].values():

@@ -3,9 +3,9 @@
     python -m benchmarks.precision --recipes sasrec_softmax_beauty gru4rec_beauty
     python -m benchmarks.precision --recipes sasrec_softmax_ml1m --seeds 3
 
-Trainings lie under --runs and are resumed, or reused when complete; each run adds to the result. Ranks are by full
-ranking in the precision of the training, and the difference is paired by user. This is about what is learned, not about
-time: a CPU computes products of bfloat16 by those of float32.
+Trainings are stored under --runs, and are resumed, or reused when complete; each run adds to the result. Ranks are by
+full ranking in the precision of the training, and the difference is paired by user. This measures what is learned, not
+time: a CPU computes bfloat16 products with float32 ones.
 """
 
 import argparse
@@ -22,7 +22,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def measure(recipe, seeds, runs):
-    """Test metrics in each precision, and what bfloat16 gains."""
+    """Returns the test metrics in each precision, and what bfloat16 gains."""
     log = as_log(recipes.read(recipe, {}).values["dataset"])
     made = {
         name: [train(log, recipe, {"precision": name}, runs / recipe, name, seed) for seed in range(seeds)]
@@ -35,7 +35,7 @@ def measure(recipe, seeds, runs):
 
 
 def main(flags):
-    """Train what is lacking, and write the difference of each recipe as it is known."""
+    """Runs the trainings that are missing, and writes the difference of each recipe as soon as it is known."""
     for recipe in flags.recipes:
         path = record.place("precision", "json")
         kept = json.loads(path.read_text())["recipes"] if path.exists() else {}
@@ -45,7 +45,7 @@ def main(flags):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipes", nargs="+", required=True, metavar="NAME", help="of configs/")
+    parser.add_argument("--recipes", nargs="+", required=True, metavar="NAME", help="recipes in configs/")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--runs", type=Path, default=Path("runs/precision"), help="where trainings lie")
+    parser.add_argument("--runs", type=Path, default=Path("runs/precision"), help="folder of the trainings")
     main(parser.parse_args())

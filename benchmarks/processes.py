@@ -1,8 +1,8 @@
-"""2 and 4 processes against one with as many devices, three epochs of a small SASRec of ml-100k.
+"""Compares 2 and 4 processes with one that has as many devices: three epochs of a small SASRec on ml-100k.
 
     python -m benchmarks.processes [2 4]
 
-How far apart losses, validations, test and the last checkpoint are.
+The result is how far apart losses, validations, test and the last checkpoint are.
 """
 
 import argparse
@@ -22,12 +22,12 @@ KEYS = {
     "eval_every": 1,
     "patience": 0,
     "optim.learning_rate": 0.01,
-    "optim.eps": 1e-4,  # with a smaller one Adam turns rounding into steps of the size of the learning rate
+    "optim.eps": 1e-4,  # with a smaller one, Adam turns rounding into steps of the size of the learning rate
 }
 
 
 def plot(result, path):
-    """How far losses, metrics and params are from those of one process, by the number of processes; and the bar."""
+    """Draws how far losses, metrics and params are from those of one process, by the number of processes."""
     figure, (axes,) = plots.panels()
     for key in ("loss", "valid", "test", "params"):
         plots.line(axes, result["rows"], [row["apart"][key] for row in result["rows"].values()], key)
@@ -59,7 +59,7 @@ def main(numbers):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("numbers", nargs="*", type=int, default=[2, 4], help="of processes, each against one")
+    parser.add_argument("numbers", nargs="*", type=int, default=[2, 4], help="of processes, each compared with one")
     found = main(parser.parse_args().numbers)
     record.write("processes", found)
     plot(found, record.place("processes", "png"))

@@ -1,9 +1,10 @@
-"""How far back does a model look? By what it is shown, and by what moves its answer.
+"""How far back does a model look? Measured by what it is shown, and by what moves its answer.
 
     python -m benchmarks.reach --name reach_ml-1m --workdirs runs/sasrec_softmax_ml1m runs/gru4rec_ml1m
 
-Accuracy: the test questions asked with the newest 1, 3, 5, ... items of every history alone. Influence: of histories as
-long as the model sees, the gradient of the target's score in the embedding of each item, its norm as a share of all.
+Accuracy: the test metrics if only the newest 1, 3, 5, ... items of every history are shown. Influence: for histories as
+long as the model sees, the norm of the gradient of the target's score with respect to the embedding of each item, as a
+share of the sum over all items.
 """
 
 import argparse
@@ -30,7 +31,7 @@ ROWS, MOST = 32, 1024  # histories differentiated at once, and in all
 
 
 def accuracy(model, params, config, split, kept):
-    """The test metrics where only the newest `kept` items are shown; all of a history is left out as ever."""
+    """The test metrics if only the newest `kept` items are shown; the whole history is left out of the ranking."""
     length = min(kept + objectives.build(config).num_mask_slots, config.length)
     judge = Evaluator(model, dataclasses.replace(config, length=length), split, split.test, jax.local_devices())
     found = metrics(judge.ranks(params))
@@ -38,7 +39,7 @@ def accuracy(model, params, config, split, kept):
 
 
 def influence(model, params, config, split):
-    """The share of the gradient by distance, the newest item first, mean over histories: [items that are seen]"""
+    """The mean share of the gradient's norm by distance, newest item first; None if no history is long enough."""
     objective, test, items = objectives.build(config), split.test, split.interactions.items
     seen = config.length - objective.num_mask_slots
     long = np.flatnonzero(test.stop - test.start >= seen)[:MOST]
@@ -46,7 +47,7 @@ def influence(model, params, config, split):
         return None
     histories = np.stack([items[end - seen : end] for end in test.stop[long]]).astype(np.int32)
     program = jax.jit(partial(norms, model, objective))
-    batches = [np.arange(i, i + ROWS) % len(long) for i in range(0, len(long), ROWS)]  # the last one filled up
+    batches = [np.arange(i, i + ROWS) % len(long) for i in range(0, len(long), ROWS)]  # the last one is filled up
     found = [np.asarray(program(params, histories[batch], test.target[long[batch]])) for batch in batches]
     shares = np.concatenate(found)[: len(long)]
     shares /= shares.sum(axis=1, keepdims=True)
@@ -54,9 +55,9 @@ def influence(model, params, config, split):
 
 
 def norms(model, objective, params, histories_RN, targets_R):
-    """Norms of the gradients of the targets' scores in the embeddings of their histories' items. -> [R, N]
+    """Norms of the gradients of the targets' scores with respect to their histories' item embeddings. -> [R, N]
 
-    Every slot gets a row of its own in the tables, so that an item that comes twice is told apart.
+    Every slot gets a row of its own in the tables, so that an item that occurs twice has two gradients.
     """
     rows, number = histories_RN.shape
     at = histories_RN.reshape(-1) - 1
@@ -82,7 +83,7 @@ def norms(model, objective, params, histories_RN, targets_R):
 
 
 def reach(path):
-    """Both, of a workdir's best checkpoint."""
+    """Measures accuracy and influence with a workdir's best checkpoint."""
     config = workdir.read(path).config
     split = splits.last_item(sources.load(config.dataset))
     model = build(config, len(split.interactions.catalogue.ids), len(split.interactions.users))
@@ -100,7 +101,7 @@ def reach(path):
 
 
 def plot(result, path):
-    """NDCG@10 over the items kept, as a share of that with all; and the influence within a distance."""
+    """Draws NDCG@10 by the number of newest items that are shown, and the influence within a distance."""
     figure, (left, right) = plots.panels(2)
     for name, row in result["rows"].items():
         plots.line(left, map(int, row["kept"]), [each["ndcg@10"] for each in row["kept"].values()], name)
@@ -114,7 +115,7 @@ def plot(result, path):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", required=True, help="of the result")
+    parser.add_argument("--name", required=True, help="name of the result")
     parser.add_argument("--workdirs", nargs="+", type=Path, required=True)
     flags = parser.parse_args()
     rows = {path.name: reach(path) for path in flags.workdirs}

@@ -1,10 +1,10 @@
-"""What each process of a job reads and holds of a prepared folder, with feed=host: events gathered, pages, memory.
+"""What each process of a job reads and holds of a prepared folder with feed=host: events, pages of a file, memory.
 
     python -m benchmarks.reads [--millions 50]
 
-One process of 4 devices, 2 of 2 and 4 of 1 train the same first steps from a log of random histories. Pages of 4 KiB
-are those that are asked for, each once; the system may read others around them. Memory is what is in no file, before
-the first step, without that of a process which has imported all of it: the log, the split, the plan, the questions.
+One process with 4 devices, 2 with 2 and 4 with 1 train the same first steps on a log of random histories. Each page of
+4 KiB that is requested counts once; the system may read others around it. Memory is that in no file before the first
+step, minus that after the imports, so it is that of the log, the split, the plan and the questions.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarks import jobs, plots, record
 
 DEVICES, CALLS = 4, 1
 PAGE = 4096  # bytes
-MEAN, ITEMS = 50, 20_000  # events a user, items
+MEAN, ITEMS = 50, 20_000  # events per user, items
 CHANGES = {
     "length": "50",
     "row": "50",
@@ -35,7 +35,7 @@ CHANGES = {
 
 
 def write(path, events):
-    """A prepared folder of about so many random events."""
+    """Writes a prepared folder of about `events` random events."""
     from jaxrec.data import prepared
     from jaxrec.data.interactions import Catalogue, Interactions
 
@@ -49,7 +49,7 @@ def write(path, events):
 
 
 class Watched(np.ndarray):
-    """An array that notes which pages of its file are asked for."""
+    """An array that records which pages of its file are requested."""
 
     pages: ClassVar[set[int]] = set()
 
@@ -59,7 +59,7 @@ class Watched(np.ndarray):
 
 
 def measure(dataset, job):
-    """What one process reads in the first calls of a training."""
+    """Measures what one process reads in the first calls of a training, and what it holds before them."""
     from dataclasses import replace
 
     import jax
@@ -75,7 +75,7 @@ def measure(dataset, job):
     config, _ = recipes.load("sasrec_ml1m", CHANGES | {"dataset": str(dataset)})
     devices, before = placement.all_devices(), held_mib()
     setup = assembly.assemble(config, assembly.split_of(config), devices)
-    validate = validation(setup)  # which stays, as in a training
+    validate = validation(setup)  # kept in memory, as in a training
     held, events = held_mib() - before, []
 
     def gather(*args):
@@ -91,7 +91,7 @@ def measure(dataset, job):
     for start in range(0, CALLS * config.steps_per_call, config.steps_per_call):
         state, _ = assembly.call(setup, feed, state, start, start + config.steps_per_call)
     jax.block_until_ready(state)
-    feed._next[1].result()  # those of one more call
+    feed._next[1].result()  # waits for the events of one more call
     pages = round(len(Watched.pages) * PAGE / 2**20, 1)
     return {"events": sum(events), "pages_mib": pages, "held_mib": round(held), "repeats": validate.repeats}
 
@@ -103,7 +103,7 @@ def held_mib():
 
 
 def plot(result, path):
-    """What each process asks for of the file, and what it holds, by the number of processes."""
+    """Draws what each process requests of the file, and what it holds, by the number of processes."""
     figure, (left, right) = plots.panels(2, width=3.6)
     numbers = [int(number) for number, rows in result["rows"].items() for _ in rows]
     each = [row for rows in result["rows"].values() for row in rows]
@@ -136,8 +136,8 @@ def main(events):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--millions", type=float, default=50, help="of events")
-    parser.add_argument("--dataset", help="measure this process alone, and print it")
+    parser.add_argument("--millions", type=float, default=50, help="millions of events")
+    parser.add_argument("--dataset", help="a prepared folder: measure this process on it, and print the result")
     for name in ("coordinator", "processes", "process"):
         parser.add_argument(f"--{name}", help="of the job that this process belongs to")
     flags = parser.parse_args()

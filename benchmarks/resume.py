@@ -1,14 +1,14 @@
-"""End a training at random moments, again and again, and compare with the uninterrupted run, bit for bit.
+"""Ends a training at random moments, over and over, and compares it with an uninterrupted run, bit for bit.
 
     python -m benchmarks.resume --kills 20
     python -m benchmarks.resume --kills 100 --ways kill,term,full,moved,locked
 
-Every run is the real command in a process of its own. Half are ended at a moment drawn from its start on (imports and
-compilation included), half within a second of a new checkpoint: in a step, a validation, a save. The ways: kill -9;
-SIGTERM; a file system that takes no file above some size; the workdir moved away, and back when the run has ended; its
-lock held by another process. All but the first must end by themselves, with the right status and in a line. In the end
-the params, the optimiser's state, the loop's state and metrics.jsonl, but for its seconds, must be those of a run that
-nobody ended.
+Every run is the real command in a process of its own. Half of the runs are ended at a moment drawn from the start on
+(imports and compilation included), half within a second of a new checkpoint: in a step, a validation or a save. The
+ways to end one are kill -9; SIGTERM; a file system that refuses files above some size; moving the workdir away, and
+back when the run has ended; and another process that holds its lock. In all ways but the first, the run must end by
+itself, with the right status and a one-line message. At the end, the params, the optimiser's state, the loop's state
+and metrics.jsonl, except for its seconds, must be those of a run that was never ended.
 """
 
 import argparse
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def command(path, epochs):
-    """A training of a few seconds' work with a save every half epoch and a validation every epoch."""
+    """The command of a training that takes seconds, with a save every half epoch and a validation every epoch."""
     return [
         *(sys.executable, str(ROOT / "train.py"), "--config", "quickstart", "--workdir", str(path)),
         *("--config.dataset=synthetic:users=600,items=200", "--config.loss.name=bce", "--config.loss.negatives=1"),
@@ -46,7 +46,7 @@ def command(path, epochs):
 
 
 def outcome(path):
-    """(leaves of the latest State, the loop's state, best step, rows of metrics.jsonl): without their seconds."""
+    """Returns (leaves of the latest State, the loop's state, best step, rows of metrics.jsonl), without seconds."""
     stored = workdir.read(path)
     checkpoints = checkpoint.Checkpoints(path, read_only=True)
     latest, best = checkpoints.latest(), checkpoints.best()
@@ -88,7 +88,7 @@ class Broken:
         return subprocess.Popen(command(self.path, self.epochs), **told, **how)
 
     def end(self, way, latest):
-        """Start it and end it. latest: the most seconds after its start, where no checkpoint is awaited."""
+        """Starts the training and ends it. latest: the most seconds after its start, if no checkpoint is awaited."""
         if way in ("full", "locked"):
             self.ends[way]()
             return
@@ -122,7 +122,7 @@ class Broken:
 
     def moved(self, process):
         elsewhere = self.path.with_name("elsewhere")
-        while self.holder() != str(process.pid) and process.poll() is None:  # before, it would begin a new one
+        while self.holder() != str(process.pid) and process.poll() is None:  # any earlier, it would begin a new one
             time.sleep(0.01)
         self.path.rename(elsewhere)
         ended(process, 2)
@@ -136,7 +136,7 @@ class Broken:
 
 
 def ended(process, *statuses):
-    """Wait for a run, which has to end with one of these statuses, and in a line."""
+    """Waits for a run, which must end with one of these statuses, and without a traceback."""
     said = process.communicate(timeout=600)[1]
     if process.returncode not in statuses or "Traceback" in said:
         sys.exit(f"ended with {process.returncode}, not {statuses}:\n{said}")
@@ -158,7 +158,7 @@ def main(kills, epochs, seed, ways):
         killed = []
         while len(killed) < kills:
             way = ways[len(killed) % len(ways)]
-            broken.end(way, start + 2 * (life - start) / kills)  # so that all of them fall within its life
+            broken.end(way, start + 2 * (life - start) / kills)  # so that all of them fall within the training
             killed.append(newest(broken.path))
             print(f"{way} {len(killed)}: latest checkpoint {killed[-1]}", flush=True)
         subprocess.run(command(broken.path, epochs), check=True, stdout=subprocess.DEVNULL)
@@ -170,7 +170,7 @@ def main(kills, epochs, seed, ways):
 
 
 def newest(path):
-    """The newest finished checkpoint, 0 where there is none."""
+    """The step of the newest finished checkpoint, 0 if there is none."""
     return max((int(p.name) for p in path.glob("checkpoints/*") if p.name.isdigit()), default=0)
 
 
@@ -179,7 +179,7 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=160)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--ways", default="kill", help="kill, term, full, moved and locked, joined by commas, in turn")
+    parser.add_argument("--ways", default="kill", help="some of kill,term,full,moved,locked; used in turn")
     flags = parser.parse_args()
     result = main(flags.kills, flags.epochs, flags.seed, flags.ways.split(","))
     record.write("resume", result)

@@ -1,4 +1,4 @@
-"""The same training on 1, 2, 4 and 8 simulated devices, by pmap and by shard_map: how far the runs part.
+"""The same training on 1, 2, 4 and 8 simulated devices, by pmap and by shard_map: how far the runs diverge.
 
 python -m benchmarks.simulated_devices --steps 60
 """
@@ -7,7 +7,7 @@ import argparse
 import os
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
-os.environ["NPROC"] = "16"  # with fewer threads than devices, the simulated devices wait for each other for ever
+os.environ["NPROC"] = "16"  # with fewer threads than devices, simulated devices wait for each other forever
 
 import jax
 import numpy as np
@@ -21,13 +21,13 @@ OVERRIDES = {
     "dataset": "synthetic:users=2000",
     "loss.name": "bce",
     "loss.negatives": "1",
-    "optim.eps": "1e-4",  # with Adam's own, rounding becomes steps of the size of the rate
+    "optim.eps": "1e-4",  # with Adam's default, rounding becomes steps of the size of the learning rate
     "steps_per_call": "10",
 }
 
 
 def train(split, count, launcher, steps):
-    """Params and losses after so many steps on so many devices."""
+    """Returns the params after `steps` steps on `count` devices, and the losses of the steps."""
     config, _ = recipes.load("quickstart", OVERRIDES | {"launcher": launcher})
     setup = assembly.assemble(config, split, jax.devices()[:count])
     state = assembly.first_state(setup)

@@ -1,16 +1,16 @@
-"""What a step with the full softmax works in, beside the params and the optimiser, by the number of items.
+"""The working memory of a step with the full softmax, besides params and optimiser, by the number of items.
 
     python -m benchmarks.softmax
 
-8,192 targets a step, SASRec, d 64, by the compiler's own count: on this CPU, and for an H100 and a TPU v5e that need
-not be there, as by benchmarks.compiled, which says what that needs. On the GPU also with `loss.fused`, which holds no
-scores.
+SASRec, d 64, with 8,192 targets per step, by the compiler's own count: on this CPU, and for an H100 and a TPU v5e,
+which need not be present, as by benchmarks.compiled, which says what that needs. On the GPU also with `loss.fused`,
+which keeps no scores.
 """
 
 import argparse
 import os
 
-os.environ["JAX_PLATFORMS"] = "cpu"  # no accelerator is touched, if there is one
+os.environ["JAX_PLATFORMS"] = "cpu"  # leaves any accelerator alone
 
 import jax
 
@@ -31,14 +31,14 @@ CHIPS = {
 
 
 def on_this_cpu(items):
-    """A row for this machine's CPU."""
+    """Returns a row for this machine's CPU."""
     setup = setup_of(split_of(items), ALONE, PLAIN, devices=jax.devices("cpu")[:1])
     state = preflight.bytes_on_a_device(setups.shapes(setup))
     return {"items": items, "state_bytes": state, "work_bytes": compiled(setup).memory_analysis().temp_size_in_bytes}
 
 
 def plot(result, path):
-    """GiB over the items."""
+    """Draws the working memory in GiB over the number of items."""
     figure, (axes,) = plots.panels(width=4.8)
     for label, of in result["rows"].items():
         plots.line(axes, [row["items"] for row in of], [row["work_bytes"] / 2**30 for row in of], label)

@@ -191,7 +191,7 @@ def test_evaluate_refuses_what_does_not_fit(trained):
         ((rec,), {"split": "train"}, "choose one of test, valid"),
         ((rec.path, log), {"checkpoint": 0}, "has no checkpoint '0'"),
         ((5, log), {}, "a path is expected, and this is of type int"),
-        (("popularity", log), {"target_types": ["buy"]}, "types of events are one text, .* of type list"),
+        (("popularity", log), {"target_types": ["buy"]}, "types of events are one text, .* not of type list"),
     ]
     for arguments, options, said in cases:
         with pytest.raises(jaxrec.UserError, match=said):

@@ -1,4 +1,4 @@
-"""Baskets: the events of one user at one time, as a set; and the split that asks for each user's last one."""
+"""Baskets, the sets of a user's events at one time, and the split whose test is each user's last basket."""
 
 import numpy as np
 
@@ -9,11 +9,11 @@ from jaxrec.system.errors import UserError
 
 
 def starts(offsets: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """The place at which each event's basket begins. [N] int64
+    """Returns the index of the first event of each event's basket. [N] int64
 
     Args:
-        offsets: [U + 1] int64, where histories begin.
-        times: [N] int64; neighbours in a history that have the same are of one basket.
+        offsets: [U + 1] int64, the offsets of the histories.
+        times: [N] int64; consecutive events of a history with equal times form a basket.
 
     >>> starts(np.array([0, 3, 5]), np.array([7, 7, 8, 8, 8])).tolist()
     [0, 0, 2, 3, 3]
@@ -25,21 +25,21 @@ def starts(offsets: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def of_log(interactions: Interactions) -> np.ndarray:
-    """`starts` of a log.
+    """Returns `starts` of a log's events.
 
     Raises:
-        UserError: it has no times.
+        UserError: if the log has no times.
     """
     if interactions.times is None:
         raise UserError(
-            f"{interactions.name}: a basket is what has one time, and there are no times: give data with a time "
-            "column, or split by last-item and leave config.baskets out"
+            f"{interactions.name}: a basket is the events of one time, but there are no times: give data with a "
+            "time column, or split by last-item and leave config.baskets out"
         )
     return starts(interactions.offsets, interactions.times)
 
 
 def ends(begin: np.ndarray) -> np.ndarray:
-    """The place after each event's basket, of what `starts` gives. [N] int64
+    """Returns the index after the last event of each event's basket, given the result of `starts`. [N] int64
 
     >>> ends(np.array([0, 0, 2, 3, 3])).tolist()
     [2, 2, 3, 5, 5]
@@ -49,15 +49,15 @@ def ends(begin: np.ndarray) -> np.ndarray:
 
 
 def newest(split: Split, questions: Questions, number: int) -> np.ndarray:
-    """The newest items of each history, [Q, L] int32, oldest first; 0 is none.
+    """Returns the newest items of each history, oldest first, padded with 0 at the right: [Q, L] int32.
 
-    Where a basket is asked for they are of whole baskets, and so more where `number` ends within one; what has one time
-    is in the order of its items, whatever that of the log.
+    If the questions ask for baskets, only whole baskets are returned, so there are more than `number` items where it
+    would cut one. The items of a basket are then sorted by number, whatever their order in the log.
 
     Args:
-        split: Split.
-        questions: its own.
-        number: of items; fewer where a history has no more.
+        split: the split.
+        questions: its validation or test questions.
+        number: number of items per history; fewer if the history is shorter.
     """
     data, start, stop = split.interactions, questions.start, questions.stop
     first = np.maximum(stop - number, start)
@@ -74,13 +74,13 @@ def newest(split: Split, questions: Questions, number: int) -> np.ndarray:
 
 
 def last_basket(interactions: Interactions) -> Split:
-    """Each user's last basket is the test, the one before it the validation, and what is before both trains.
+    """Splits by basket: each user's last basket is the test, the one before it the validation, the rest trains.
 
-    Each different item of a basket is a question, given everything before the basket and nothing of it. Users with
-    fewer than three baskets train only, with all of them.
+    Each distinct item of a basket is a question, given everything before the basket and nothing of the basket itself.
+    Users with fewer than three baskets are used for training only, with all their baskets.
 
     Raises:
-        UserError: there are no times.
+        UserError: if there are no times.
     """
     begin, start, end = of_log(interactions), interactions.offsets[:-1], interactions.offsets[1:]
     last = _newest(begin, start, end)
@@ -102,12 +102,12 @@ LAST_BASKET = SplitEntry(
 
 
 def _newest(begin, start, end):
-    """Where the last basket of each range begins; its start where it is empty. [U]"""
+    """Returns where the last basket of each range begins; the range's start if it is empty. [U]"""
     return np.where(end > start, begin[np.maximum(end - 1, 0)], start) if len(begin) else start
 
 
 def _every_item(data, users, first, stop):
-    """A question for each different item of the baskets from first[user] to stop[user]."""
+    """Returns a question for each distinct item of the baskets from first[user] to stop[user], for these users."""
     first, stop = first[users], stop[users]
     row = np.repeat(np.arange(len(users)), stop - first)
     many = len(data.catalogue.ids) + 1

@@ -1,4 +1,4 @@
-"""Blocks of consecutive users, so that a log much larger than memory is worked on part by part."""
+"""Blocks of consecutive users, to process a log much larger than memory part by part."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,15 +15,15 @@ class Block(NamedTuple):
 
     users: slice
     rows: slice
-    data: Interactions  #: theirs alone: offsets from 0; without columns of users; the catalogue is that of all
+    data: Interactions  #: only theirs: offsets start at 0, no columns of users, the whole catalogue
 
 
 def of(data: Interactions, rows: int | None = None) -> Iterator[Block]:
-    """Yields the blocks of a log, in order; pages of mapped arrays leave the process's memory after each.
+    """Yields the blocks of a log, in order, and releases the pages of memory-mapped arrays after each.
 
     Args:
         data: the log.
-        rows: rows of a block, about; maps.ROWS by default.
+        rows: approximate number of rows per block; maps.ROWS by default.
     """
     for first, last in ragged.spans(data.offsets, rows or maps.ROWS):
         yield of_users(data, first, last)
@@ -56,6 +56,6 @@ def of_users(data: Interactions, first: int, last: int) -> Block:
 
 
 def per_row(data: Interactions) -> list[np.ndarray]:
-    """Returns the arrays of a log that have a number a row."""
+    """Returns the arrays of a log that have one number per row."""
     arrays = (data.items, data.times, data.weights, None if data.types is None else data.types.numbers)
     return [array for array in arrays if array is not None]

@@ -1,4 +1,4 @@
-"""Chooses the columns of user, item, time, weight and session, by the person's names or by common names."""
+"""Chooses the columns for user, item, time, weight, event type and session, by given names or by common names."""
 
 import re
 import shlex
@@ -25,19 +25,19 @@ KNOWN = {
     "interaction activitytype type",
     "session": "sessionid session usersession visitid",
 }
-#: names of items that tell more surely of these than item_id, which may number rows
+#: columns that identify items more reliably than item_id, which may be a row number
 PRODUCTS = {"productid", "sku", "skuid", "asin", "articleid", "videoid", "movieid", "bookid", "trackid", "stockcode"}
-#: roles whose column is only read from a table if it is named; and what it would be read for
-UNREAD = {"weight": "for a weight", "type": "for the types of events"}
-#: words in the names of columns of times, and of places in an order
+#: roles whose column is read from a table only if it is named -> what it would be read as
+UNREAD = {"weight": "as the weight", "type": "as the types of events"}
+#: words in the names of columns that hold times, or places in an order
 TIMES = frozenset(["at", "on", "ts", "time", "date", "datetime", "timestamp", "tstamp", "stamp", "unixtime"])
 ORDERS = frozenset(["order", "sequence", "seq", "position", "step", "timeframe"])
 NONE = "none"  # means no column, as "" does
-TYPES = "token", "token_seq", "float", "float_seq"  # of RecBole's columns: user_id:token
+TYPES = "token", "token_seq", "float", "float_seq"  # in RecBole's column names, such as user_id:token
 
 
 def plain(name: str) -> str:
-    """Returns a name in the form of `KNOWN`; RecBole's `user_id:token` becomes `userid`.
+    """Returns a name normalised as in `KNOWN`; RecBole's `user_id:token` becomes `userid`.
 
     >>> plain("User_ID"), plain("user_id:token")
     ('userid', 'userid')
@@ -46,7 +46,7 @@ def plain(name: str) -> str:
 
 
 def seen(name: str) -> str:
-    r"""Returns a name as it is seen: without marks of no width, with plain spaces, and letters in their common form.
+    r"""Returns a name as it looks on screen: without invisible characters, with plain spaces and letters (NFKC).
 
     >>> seen("\ufeffuser\xa0id")
     'user id'
@@ -56,7 +56,7 @@ def seen(name: str) -> str:
 
 
 def places(name: str, names: Sequence[str]) -> list[int]:
-    """Returns the indices of the columns of this name: exactly, otherwise as they are seen, otherwise as `plain`."""
+    """Returns the indices of the columns with this name: exact matches, otherwise by `seen`, otherwise by `_loose`."""
     for form in (str, seen, _loose):
         wanted = form(name)
         if wanted and (found := [at for at, each in enumerate(names) if form(each) == wanted]):
@@ -65,7 +65,7 @@ def places(name: str, names: Sequence[str]) -> list[int]:
 
 
 def _loose(name: str) -> str:
-    """Returns a name as `plain`, but with what follows a colon, unless it is a type of RecBole's."""
+    """Returns a name as `plain` does, but keeps what follows a colon unless it is one of RecBole's types."""
     stem, _, kind = seen(name).partition(":")
     return plain(stem) if kind in ("", *TYPES) else f"{plain(stem)}:{plain(kind)}"
 
@@ -86,7 +86,7 @@ def is_time(name: str) -> bool:
 
 
 def sounds_like_time(name: str) -> int:
-    """Returns 1 if a name speaks of times, -1 if it speaks of ids, else 0.
+    """Returns 1 if a name suggests times, -1 if it suggests ids, otherwise 0.
 
     >>> [sounds_like_time(name) for name in ("RATING_TIME", "clickedAt", "session_start", "RATING_ID")]
     [1, 1, 0, -1]
@@ -98,12 +98,12 @@ def sounds_like_time(name: str) -> int:
 
 
 def sounds_like_order(name: str) -> bool:
-    """Returns whether a name speaks of places in an order: timeframe, step, cart_position."""
+    """Returns whether a name suggests times or places in an order: timeframe, step, cart_position."""
     return not (TIMES | ORDERS).isdisjoint(words(name))
 
 
 def belong(clock: str, day: str) -> bool:
-    """Returns whether the names of a time of day and of a day are those of one time.
+    """Returns whether a column of times of day and a column of days go together, by their names.
 
     >>> belong("Loan Time", "Loan Date"), belong("time", "Sale Date"), belong("duration", "release_date")
     (True, True, False)
@@ -123,13 +123,13 @@ def words(name: str) -> list[str]:
 
 
 def are_numbers(given: dict[str, str]) -> bool:
-    """Returns whether the columns are given by number; `given` as for `choose`."""
+    """Returns whether columns are given, and all of them by number; `given` as for `choose`."""
     said = [name for name in given.values() if name]
     return bool(said) and all(name.isdecimal() for name in said)
 
 
 def are_counted(names: Sequence[str]) -> bool:
-    """Returns whether the columns are called 0, 1, 2 and so on, as pandas calls those without names."""
+    """Returns whether the columns are called 0, 1, 2 and so on, as pandas names unnamed columns."""
     return len(names) > 1 and list(names) == [str(number) for number in range(len(names))]
 
 
@@ -143,7 +143,7 @@ def numbered(count: int) -> list[str]:
 
 
 def flag_of(names: list[str], at: int) -> str:
-    """Returns what a flag of prepare.py takes for a column: its name, or its number where columns have no names.
+    """Returns how to give a column to a flag of prepare.py: by name, or by number if the columns have no names.
 
     >>> flag_of(["column 1", "column 2"], 1), flag_of(["viewer", "the film"], 1)
     ('2', "'the film'")
@@ -152,7 +152,7 @@ def flag_of(names: list[str], at: int) -> str:
 
 
 def number_of(text: str, names: list[str]) -> int | None:
-    """Returns the index, from 0, for a column number, from 1; None if there is no such column."""
+    """Returns the index, from 0, of a column given by number, from 1; None if there is no such column."""
     fits = text.isascii() and text.isdecimal() and len(text) <= len(str(len(names)))
     return int(text) - 1 if fits and 1 <= int(text) <= len(names) else None
 
@@ -176,15 +176,15 @@ def choose(
     if are_counted(names) and "0" not in given.values():
         for role in (role for role, name in given.items() if name in names):
             raise UserError(
-                f"{where}: --{role} {given[role]} may be the column called {given[role]} or the one before it, by its "
-                f"number: the columns are called {some(names, 3)} and so on: give them other names"
+                f"{where}: --{role} {given[role]} may be the column called {given[role]}, or the one before it, which "
+                f"is number {given[role]}: the columns are called {some(names, 3)} and so on: rename them"
             )
     for role, name in given.items():
         if not name:  # "" leaves the role out
             continue
         called = places(name, names)
         if len(called) > 1:
-            raise UserError(f"{where}: --{role} {name}: two columns are called so: {_numbers(called, role)}")
+            raise UserError(f"{where}: --{role} {name}: two columns have this name: {_numbers(called, role)}")
         if called:
             chosen[role] = called[0]
         elif (number := number_of(name, names)) is not None:
@@ -207,13 +207,13 @@ def choose(
         if not any(role in chosen for role in roles):
             flags = " or ".join(f"--{role} COLUMN" for role in roles)
             taken = [names[at] for at in chosen.values() if any(plain(names[at]) in KNOWN[r].split() for r in roles)]
-            hint = f" ({some(taken)} is taken by another)" if taken else ""
+            hint = f" ({some(taken)} is already used)" if taken else ""
             if not any(map(known, names)):
-                hint = "; if these are no names but the first row, number them, as --user 1 --item 2"
+                hint = "; if these are not names but the first row, give numbers, such as --user 1 --item 2"
             if are_counted(names):
-                hint = ", as --user 0 --item 1 where these are their names" + hint
+                hint = ", such as --user 0 --item 1 if these are their names" + hint
             raise UserError(
-                f"{where}: no column for the {roles[0]} is known by its name; the columns are {some(names, 30)}: "
+                f"{where}: no column for the {roles[0]} is recognised by its name; the columns are {some(names, 30)}: "
                 f"name it to prepare.py with {flags}{hint}"
             )
     return {role: chosen[role] for role in ROLES if role in chosen}
@@ -224,16 +224,16 @@ def _compete(where, names: list[str], role: str, numbers: list[int]) -> str:
     called = [names[number] for number in numbers]
     if len(set(called)) < len(called):
         return f"{where}: two columns are called {called[0]}: {_numbers(places(called[0], names), role)}"
-    return f"{where}: {some(called)} could all be the {role}: name the one, as by --{role} {called[0]}"
+    return f"{where}: {some(called)} could all be the {role}: choose one, such as --{role} {called[0]}"
 
 
 def _numbers(called: list[int], role: str) -> str:
     numbers = " or ".join(str(at + 1) for at in called)
-    return f"rename one, or take one by its number, --{role} {numbers}"
+    return f"rename one, or choose one by number, --{role} {numbers}"
 
 
 def said(names: list[str], chosen: dict[str, int], given: dict[str, str] | None = None) -> str:
-    """Describes the chosen columns, and possible columns of weights and event types that aren't read.
+    """Describes the chosen columns, and mentions unread ones that may hold the item, the weight or the event type.
 
     Args:
         names: the column names.
@@ -243,28 +243,28 @@ def said(names: list[str], chosen: dict[str, int], given: dict[str, str] | None 
     words = "columns: " + _said(names, chosen)
     others = [at for at, name in enumerate(names) if at not in chosen.values() and plain(name) in PRODUCTS]
     if others and "item" not in (given or {}) and plain(names[chosen["item"]]) in ("item", "itemid"):
-        words += f"; {names[others[0]]} is not read: --item {flag_of(names, others[0])} takes it for the item"
+        words += f"; {names[others[0]]} is not read: --item {flag_of(names, others[0])} reads it as the item"
     for role, what in UNREAD.items():
         unread = [at for at, name in enumerate(names) if at not in chosen.values() and _may_be(role, name)]
         if unread and role not in chosen and role not in (given or {}):
-            words += f"; {names[unread[0]]} is not read: --{role} {flag_of(names, unread[0])} takes it {what}"
+            words += f"; {names[unread[0]]} is not read: --{role} {flag_of(names, unread[0])} reads it {what}"
     return words
 
 
 def _may_be(role: str, name: str) -> bool:
-    """Whether a column, or a field of records as events.type, is known by its name."""
+    """Whether a column, or a field of records such as events.type, has a common name of the role."""
     name = name.rpartition(".")[2] if role == "type" else name
     return plain(name) in KNOWN[role].split()
 
 
 def refuse_order(names: list[str], numbers: list[int], where: object, forms: str | None) -> None:
-    """Raises UserError: no column is recognised as the time by name, but these contain times.
+    """Raises a UserError, since no column is recognised as the time by its name, but these hold times.
 
     Args:
         names: the column names.
         numbers: indices of the columns with times, the likeliest first.
         where: the table, for messages.
-        forms: of its dates, if they need --time-format; None if they can be read without, "" if they can't be read.
+        forms: the --time-format that the first one's dates need; None if they need none, "" if they can't be read.
     """
     name, *others = (names[number] for number in numbers)
     take = f"take it with --time {flag_of(names, numbers[0])}"
@@ -275,35 +275,35 @@ def refuse_order(names: list[str], numbers: list[int], where: object, forms: str
     also = f", as {'do' if len(others) > 1 else 'does'} {some(others)}" if others else ""
     another = " (or another of them)" if others else ""
     raise UserError(
-        f"{where}: no column is known as the time by its name, but {name} reads as times{also}: {take}{another}, or "
-        f"the order of the file with --time {NONE} (to prepare.py)"
+        f"{where}: no column is recognised as the time by its name, but {name} reads as times{also}: {take}{another}, "
+        f"or the order of the file with --time {NONE} (to prepare.py)"
     )
 
 
 def refuse_days(time: str, finer: str, where: object) -> None:
-    """Raises UserError: the column recognised as the time holds days alone, and another one times of day too."""
+    """Raises a UserError, since the column recognised as the time holds only days, and another also times of day."""
     raise UserError(
         f"{where}: {time} holds days alone, and {finer} times of day too: take --time {shlex.quote(finer)}, or --time "
-        f"{shlex.quote(time)} where days are enough (to prepare.py)"
+        f"{shlex.quote(time)} if days are enough (to prepare.py)"
     )
 
 
 def refuse_clock(time: str, dates: list[str], where: object, forms: str | None, numbers: bool) -> None:
-    """Raises UserError: the column recognised as the time holds times of day, whose dates are in others.
+    """Raises a UserError, since the column recognised as the time holds times of day, and others hold the dates.
 
     Args:
         time: the column with times of day.
-        dates: the column with dates, or those with their parts.
+        dates: the column with the dates, or the columns with their parts.
         where: the table, for messages.
-        forms: of the dates, if they need --time-format; None if they can be read without, "" if they can't be read.
-        numbers: whether the times of day are numbers, which may be an order by themselves.
+        forms: the --time-format that the dates need; None if they need none, "" if they can't be read.
+        numbers: whether the times of day are numbers, which may give the order on their own.
     """
     cures = ["join them into one column (2024-01-31 23:59:00) and name that with --time"]
     if len(dates) == 1 and forms != "":
         form = f" --time-format {forms}, as they are written," if forms else ""
-        cures.append(f"take --time {shlex.quote(dates[0])}{form} where days are enough")
+        cures.append(f"take --time {shlex.quote(dates[0])}{form} if days are enough")
     if numbers:
-        cures.append(f"take --time {shlex.quote(time)} where its numbers are the order by themselves")
+        cures.append(f"take --time {shlex.quote(time)} if its numbers alone give the order")
     raise UserError(
         f"{where}: {time} holds times of day or other small numbers, and {some(dates)} the dates: "
         f"{', or '.join(cures)} (to prepare.py)"

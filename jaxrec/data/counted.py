@@ -1,4 +1,4 @@
-"""What the splits of a log would be, in counts: as `splits.describe` of them, without making arrays of all rows."""
+"""Counts what the splits of a log would hold, as `splits.describe` does, without making arrays of all rows."""
 
 import numpy as np
 
@@ -9,14 +9,14 @@ TRAINS, VALID, TEST, NEITHER = range(4)
 
 
 def described(interactions: Interactions, name: str) -> dict:
-    """Returns the counts of a split by its name, with the defaults of its options, as `splits.describe` has them."""
+    """Returns what `splits.describe` returns for the split of this name with its default options."""
     if name == "sessions" and not event_types.asked(interactions):
         return sessions(interactions)
     return splits.describe(splits.split(interactions, name))
 
 
 def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> dict:
-    """Returns the counts of `splits.sessions`.
+    """Returns what `splits.describe` returns for `splits.sessions`, block by block.
 
     >>> from dataclasses import replace
     >>> from jaxrec.data.interactions import from_sequences
@@ -60,5 +60,5 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
 
 
 def _before(mask: np.ndarray) -> np.ndarray:
-    """Returns how many rows of a mask lie before each place. [n] -> [n + 1]"""
+    """Returns the number of rows in a mask before each index. [n] -> [n + 1]"""
     return np.append(0, np.cumsum(mask))

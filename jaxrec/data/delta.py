@@ -1,7 +1,7 @@
-"""Delta tables: their live rows, by the packages deltalake and polars.
+"""Reads the live rows of Delta tables, with the packages deltalake and polars.
 
-A table's folder holds the files of removed rows too; which rows live its log says. They are written, once for each
-version of the table, to a Parquet file in the cache, which is read as any other.
+A table's folder also holds the files of removed rows; its log says which rows are live. The live rows are written to
+a Parquet file in the cache, once for each version of the table, and this file is read like any other.
 """
 
 import hashlib
@@ -25,22 +25,22 @@ def live(folder: Path, cache: Path, say: Callable[[str], None] = lambda line: No
     """Returns a folder with the live rows of a Delta table as Parquet, and the tables of items and users beside them.
 
     Args:
-        folder: of the table.
+        folder: the table's folder.
         cache: the folder of copies.
         say: receives a note.
 
     Raises:
-        UserError: if it can't be read, or the package deltalake is missing.
+        UserError: if the table can't be read, or the package deltalake is missing.
     """
     table = _opened(folder)
     place = cache / "delta" / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     home = place / f"{table.metadata().id}-{table.version()}" / folder.name
     if not (home / ROWS).exists():
-        shutil.rmtree(place, ignore_errors=True)  # of other versions
+        shutil.rmtree(place, ignore_errors=True)  # copies of other versions
         with replacing(home / ROWS) as temporary:
             try:
                 pl.scan_delta(table).sink_parquet(temporary)
-            except Exception as error:  # whatever polars and deltalake make of what they don't know
+            except Exception as error:  # polars and deltalake raise various exceptions for what they don't support
                 if FULL.search(str(error)):
                     raise
                 raise _unreadable(folder, error) from error
@@ -53,10 +53,10 @@ def live(folder: Path, cache: Path, say: Callable[[str], None] = lambda line: No
 
 
 def files(folder: Path) -> list[str]:
-    """Returns the files of the live rows of a Delta table, by their paths within its folder; its log alone is read.
+    """Returns the paths, within its folder, of the files with a Delta table's live rows. Reads only the table's log.
 
     Raises:
-        UserError: if it can't be read, one lies elsewhere, or the package deltalake is missing.
+        UserError: if the table can't be read, a file lies elsewhere, or the package deltalake is missing.
     """
     root = folder.resolve()
     found = [Path(uri.removeprefix("file://")) for uri in _opened(root).file_uris()]
@@ -66,13 +66,13 @@ def files(folder: Path) -> list[str]:
 
 
 def is_needed(name: str) -> bool:
-    """Whether an object in a Delta table's folder is needed beside the files of `files`: its log, what says which rows
-    of a file are removed, and tables beside it."""
+    """Whether an object in a Delta table's folder is needed besides the files that `files` returns: if it is part of
+    its log, says which rows of a file are removed, or is a table beside it."""
     return name.startswith(f"{DELTA}/") or name.endswith(".bin") or is_beside(name)
 
 
 def is_beside(name: str) -> bool:
-    """Whether a file's name is that of a table of items or users, or of vectors of items, beside a log."""
+    """Whether this is the name of a file beside a log: a table of items or users, vectors of items, or metadata."""
     return not name.startswith(MARK) and (name.startswith(("items.", "users.")) or name in SIDE)
 
 
@@ -87,12 +87,12 @@ def _opened(folder: Path) -> Any:
         ) from None
     try:
         return _plain(deltalake.DeltaTable)(str(folder))
-    except Exception as error:  # deltalake's have no common class with those of its parts
+    except Exception as error:  # the exceptions of deltalake and of its parts have no common class
         raise _unreadable(folder, error) from error
 
 
 def _plain(kind: type) -> type:
-    """Returns the class of DeltaTable with files by their paths on disk: deltalake writes %20 for a space in a root."""
+    """Returns a DeltaTable class whose file paths are those on disk: deltalake writes a space in the root as %20."""
 
     class Plain(kind):
         def file_uris(self, *args, **options) -> list[str]:
@@ -104,7 +104,7 @@ def _plain(kind: type) -> type:
             found = pl.DataFrame(super().deletion_vectors(*args, **options))
             paths = [unquote(uri) for uri in found["filepath"]]
             if others := {path.removeprefix("file://") for path in paths} - {*self.file_uris()}:
-                raise ValueError(f"it says of no file of its own, {min(others)}, which rows are removed")
+                raise ValueError(f"its log lists removed rows of {min(others)}, which is not one of its files")
             return found.with_columns(pl.Series("filepath", paths, pl.String))
 
     return Plain
@@ -113,6 +113,6 @@ def _plain(kind: type) -> type:
 def _unreadable(folder: Path, error: Exception) -> UserError:
     why = str(error).strip().partition("\n")[0][:200] or type(error).__name__
     return UserError(
-        f"{folder}: a Delta table that can't be read here ({why}): prepare it by python -m jaxrec.data.spark, or write "
-        "its rows as Parquet"
+        f"{folder}: a Delta table that can't be read here ({why}): prepare it with python -m jaxrec.data.spark, or "
+        "write its rows as Parquet"
     )

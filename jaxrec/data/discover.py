@@ -28,14 +28,14 @@ SIDE = (
     "stats.json",
     "meta.json",
     *(walking.STATE, "dataset_info.json", "dataset_infos.json", "dataset_dict.json"),  # of Hugging Face's data sets
-)  # files beside the interactions that hold none
+)  # files beside the interactions that hold no interactions
 PROSE = (".md", ".rst", ".html", ".pdf")  # documents: never shards
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\10")  # first bytes of zips
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods")  # zips that are a single document
-BLANK = 1 << 12  # bytes of white space from which on a file is not called empty
-CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")  # bytes that no text has
+BLANK = 1 << 12  # a file of this many bytes or more never counts as blank
+CONTROL = re.compile(rb"[\0-\x08\x0e-\x1f]")  # bytes that text never has
 READMES = ("readme", "license", "licence", "copying", "changelog", "notice")
-SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # a text file with one of them is a table
+SEPARATORS = (tables.LONG, "\t", ",", ";", "|")  # a text file whose first line has one is a table
 
 
 def find(path: str, format: str | None, opener: Opener, say: Callable[[str], None]) -> tuple[str | None, list[File]]:
@@ -85,7 +85,7 @@ def matches(given: Path) -> list[Path]:
     if not glob.has_magic(pattern):
         return []
     if "**" in pattern:
-        raise UserError(f"{shown(given)}: ** stands for nothing here: name the folder, whose folders are read too")
+        raise UserError(f"{shown(given)}: ** is not supported: name the folder, whose subfolders are read too")
     found = list(itertools.islice(glob.iglob(pattern, root_dir=root), walking.MOST + 1))
     check_number(given, len(found))
     wanted = Path(pattern).parts
@@ -106,7 +106,7 @@ def kind(file: File) -> str:
 
 
 def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[str | None, list[File]]:
-    """As `find`, for a folder: considers its files, then those below it, then its zip."""
+    """Like `find`, for a folder: considers its files, then those below it, then its zip."""
     if given.name.endswith(".tmp"):
         raise UserError(f"{given}: left by a prepare that was interrupted: remove it, and prepare again")
     inside = scan(given)
@@ -145,7 +145,7 @@ def _in_folder(given: Path, format: str | None, opener: Opener, say) -> tuple[st
 
 
 def _among(given: Path, format: str | None, files: list[File], say) -> tuple[str | None, list[File]]:
-    """As `find`, for the members of a zip."""
+    """Like `find`, for the members of a zip."""
     if format is not None and _begins(format):
         return format, _named(given, format, files)
     name, chosen = (None, []) if format else _marked(given, files)
@@ -188,7 +188,7 @@ def _unzipped(files: list[File]) -> list[File]:
 
 
 def _is_zip(file: File) -> bool:
-    """Returns whether a file is a zip as it lies there, not only once it is unpacked."""
+    """Returns whether a file on disk is a zip, rather than a compressed file that unpacks to one."""
     if file.start(4) not in ZIPS:
         return False
     with open_regular(file.path) as raw:
@@ -279,7 +279,7 @@ def _shards(given: Path, files: list[File], label: Callable, say, mixed: bool) -
 
 
 def _is_blank(file: File) -> bool:
-    """Returns whether a file holds nothing but white space, as an export of no rows may."""
+    """Returns whether a file holds nothing but white space, as an export without rows may."""
     start = file.start(BLANK)
     return len(start) < BLANK and not start.removeprefix(MARK).strip()
 
@@ -289,7 +289,7 @@ def _is_aside(file: File) -> bool:
 
 
 def _looks_like(file: File) -> str | None:
-    """Returns the kind of table, by content: parquet, arrow, JSON or text with a separator; None if it is none."""
+    """Returns the kind of table, by content: parquet, arrow, JSON or text with a separator; None if it is no table."""
     if _is_aside(file) or file.suffix == ".zip":
         return None
     if (found := kind(file)) != "text":
@@ -299,13 +299,13 @@ def _looks_like(file: File) -> str | None:
 
 
 def _separated(line: str) -> tuple[str, int]:
-    """Returns the likeliest separator of a line, and how often it has it."""
+    """Returns the likeliest separator of a line, and how often it occurs."""
     separator = max(SEPARATORS, key=line.count)
     return separator, line.count(separator)
 
 
 def _first_line(file: File) -> str:
-    """Returns the first line of a file, "" if it is no text."""
+    """Returns the first line of a file, "" if it is not text."""
     try:
         return next(iter(tables.first_lines(file)), "")
     except Unreadable:
@@ -315,9 +315,10 @@ def _first_line(file: File) -> str:
 
 
 def _labels(files: list[File]) -> dict[File, str]:
-    """Returns the kinds of the files that are tables by their content.
+    """Returns {file: kind of table} for the files that are tables by their content.
 
-    Of text that is not UTF-8, which reading it says, that of another file with its extension and number of columns.
+    Text that is not UTF-8 gets the kind of another file with the same extension, separator and number of columns;
+    reading it then reports the encoding.
     """
     found = {file: label for file in files if (label := _looks_like(file))}
     texts = ((file, label) for file, label in found.items() if label.startswith("text"))

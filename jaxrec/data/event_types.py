@@ -1,4 +1,4 @@
-"""Types of events, such as view, cart and purchase: read from a column, and of which of them the targets are."""
+"""Types of events, such as view, cart and purchase: reads them from a column, and chooses which may be targets."""
 
 import csv
 from collections.abc import Sequence
@@ -15,27 +15,27 @@ from jaxrec.data.values import codes as coding
 from jaxrec.data.values.spellings import MISSING
 from jaxrec.system.errors import UserError
 
-MOST = 255  # different types of a log
+MOST = 255  # distinct types in a log
 
 
 class Column:
-    """Collects a column batch by batch. Spaces at the ends are no part of a type.
+    """Collects a column of types, batch by batch. Spaces at the ends are dropped.
 
-    What is empty is not known, and so is a word for a missing value (`spellings.MISSING`), unless `keep_na`.
+    The type is unknown if the value is empty or, unless `keep_na`, a missing-value marker (`spellings.MISSING`).
     """
 
     def __init__(self, name: str, parts: Parts | None = None, keep_na: bool = False):
         self.name, self.parts, self.keep_na = name, parts or MEMORY.parts("type"), keep_na
-        self.missing = {}  # such a word -> how many events have it, in the order in which they came
-        self._codes = {"": 0}  # of a type in the order in which they came
-        self._files = {}  # type -> where it came first
+        self.missing = {}  # marker -> how many events have it, in order of appearance
+        self._codes = {"": 0}  # type -> its code, in order of appearance
+        self._files = {}  # type -> the file where it first occurred
         self._counts = np.zeros(MOST + 1, np.int64)
 
     def add(self, values: pl.Series, file: object) -> None:
-        """Keep the values of a batch: texts, or numbers that stand for types.
+        """Adds the values of a batch: text, or numbers that stand for types.
 
         Raises:
-            UserError: they are neither, too many are different, or a number has two spellings, as 1 and 1.0.
+            UserError: if they are neither, too many are distinct, or a number has two spellings, such as 1 and 1.0.
         """
         text = None if values.dtype == pl.Binary else coding.text_of(values)
         if text is None:
@@ -53,7 +53,8 @@ class Column:
         if len(self._codes) > MOST + 1:
             raise UserError(
                 f"{file}: column {self.name} has more than {MOST} different values ({some(list(self._codes)[1:4])}, "
-                "...): types of events are few, as view and purchase; name their column with --type COLUMN, or none"
+                "...): types of events are few, such as view and purchase: name their column with --type COLUMN, "
+                "or none"
             )
         if new:
             self._check_spelling()
@@ -62,7 +63,7 @@ class Column:
         self.parts.add(codes)
 
     def _check_spelling(self) -> None:
-        """Checks that no two types are one number."""
+        """Checks that no two types are the same number."""
         if found := coding.spelled_twice(self._files):
             code, other = found
             file, before = self._files[code], self._files[other]
@@ -72,7 +73,7 @@ class Column:
             )
 
     def notes(self) -> list[str]:
-        """Returns a note for people if words stand for missing values."""
+        """Returns a note for people if there are missing-value markers."""
         if not self.missing:
             return []
         words, number = some(self.missing), sum(self.missing.values())
@@ -80,26 +81,26 @@ class Column:
         return [f"{said}; --keep-na-ids takes such words as types"]
 
     def close(self) -> Types | None:
-        """The Types of all values; None where none is known."""
+        """Returns the Types of all values; None if no type is known."""
         if (found := self.decide()) is None:
             return None
         number, names = found
         return Types(number[self.parts.whole()], names)
 
     def decide(self) -> tuple[np.ndarray, tuple[str, ...]] | None:
-        """The number of each of the kept values [values + 1] uint8, and the names; None where none is known."""
+        """Returns the type number of each code [codes] uint8, and the types' names; None if no type is known."""
         names = list(self._codes)[1:]
         return _sorted(names, self._counts[: len(names) + 1]) if names else None
 
 
 def _sorted(names, counts):
-    """Those of the names that occur, in order, and the number from 1 of each name among them. counts: [names + 1]"""
+    """Returns `translation` to the names that occur, and these names, sorted. counts: [names + 1]"""
     kept = sorted(name for name, count in zip(names, counts[1:], strict=True) if count)
     return translation(names, kept), tuple(kept)
 
 
 def translation(names: Sequence[str], own: Sequence[str]) -> np.ndarray:
-    """The number from 1 among `own` of each of the names, 0 of what is not there. [names + 1] uint8
+    """Returns the number, from 1, of each name in `own`, or 0 if it isn't there. [names + 1] uint8
 
     >>> translation(["cart", "view"], ["view"]).tolist()
     [0, 0, 1]
@@ -109,22 +110,22 @@ def translation(names: Sequence[str], own: Sequence[str]) -> np.ndarray:
 
 
 def taken(types: Types | None, at: np.ndarray | slice) -> Types | None:
-    """The Types of these events, by the same numbers."""
+    """Returns the Types of these events, with the same numbering."""
     return None if types is None else types._replace(numbers=np.asarray(types.numbers[at]))
 
 
 def in_numbers_of(types: Types | None, own: Types | None) -> Types | None:
-    """The Types by the numbers of others, which may lack some of theirs: 0 then."""
+    """Returns the Types renumbered as in `own`, with 0 for types that it lacks."""
     if types is None or own is None:
         return None
     return Types(translation(types.names, own.names)[types.numbers], own.names, own.asked)
 
 
 def left(types: Types, counts: np.ndarray) -> tuple[np.ndarray, Types | None]:
-    """What is left of types by how many events have each number [names + 1]: those that no event is left of go.
+    """Drops the types that have no events left; `counts` [names + 1]: the number of events left of each.
 
     Returns:
-        The new number of each number [names + 1] uint8, and Types without events; None where no type is left.
+        The new number of each old one [names + 1] uint8, and Types without their numbers; None if no type is left.
     """
     number, names = _sorted(types.names, counts)
     none = np.zeros(0, np.uint8)
@@ -135,7 +136,7 @@ def left(types: Types, counts: np.ndarray) -> tuple[np.ndarray, Types | None]:
 
 
 def selected(types: Types | None, keep: np.ndarray) -> Types | None:
-    """The Types of the events of a mask [N]: types that no event is left of go too."""
+    """Returns the Types of the events of a mask [N], without the types that have no event left."""
     if types is None:
         return None
     kept = types.numbers[keep]
@@ -144,7 +145,7 @@ def selected(types: Types | None, keep: np.ndarray) -> Types | None:
 
 
 def counts(types: Types) -> dict[str, int]:
-    """How many events of each type there are, the most first."""
+    """Returns the number of events of each type, most frequent first."""
     found = np.zeros(len(types.names) + 1, np.int64)
     for part in pieces(types.numbers):
         found += np.bincount(part, minlength=len(found))
@@ -152,26 +153,26 @@ def counts(types: Types) -> dict[str, int]:
 
 
 def named(text: str) -> list[str]:
-    """The types of a key: "purchase, cart"; one that has a comma stands in double quotes.
+    """Returns the types in a key's value, such as "purchase, cart"; a type with a comma is in double quotes.
 
     >>> named('purchase, "cart, again"')
     ['purchase', 'cart, again']
     """
     if not isinstance(text, str):
-        raise UserError(f"types of events are one text, as 'purchase, cart', and this is of type {type(text).__name__}")
+        raise UserError(f"types of events are one text, such as 'purchase, cart', not of type {type(text).__name__}")
     (row,) = csv.reader([text], skipinitialspace=True) if text.strip() else [[]]
     return [name.strip() for name in row]
 
 
 def asking(data: Interactions, text: str, key: str = "config.target_types") -> Interactions:
-    """The interactions of which events of these types alone are targets.
+    """Returns the interactions with only events of these types as targets.
 
     Args:
-        text: as `named` has it; "": all events are.
-        key: that says so, for messages.
+        text: the types, as for `named`; "" if all events are targets.
+        key: the configuration key that names them, for messages.
 
     Raises:
-        UserError: there are no types, or not these; the message names those there are.
+        UserError: if there are no types, or not these; the message names those that exist.
     """
     names = named(text)
     if not names:
@@ -192,14 +193,14 @@ def asking(data: Interactions, text: str, key: str = "config.target_types") -> I
 
 
 def asked(data: Interactions) -> tuple[str, ...]:
-    """The types of the events that may be targets; none where all events may."""
+    """Returns the types of the events that may be targets; empty if all events may."""
     if data.types is None or data.types.asked is None:
         return ()
     return tuple(data.types.names[number - 1] for number in data.types.asked)
 
 
 def targets(data: Interactions) -> np.ndarray | None:
-    """Which events may be targets, [N] bool; None where all may."""
+    """Returns which events may be targets, [N] bool; None if all may."""
     if data.types is None or data.types.asked is None:
         return None
     may = np.zeros(MOST + 1, bool)
@@ -208,7 +209,7 @@ def targets(data: Interactions) -> np.ndarray | None:
 
 
 def last_target(data: Interactions, end: np.ndarray) -> np.ndarray:
-    """Of each history the place of the last event before end [U] that may be a target; its start less 1 without one."""
+    """Returns the index of each history's last event before end [U] that may be a target; its start - 1 if none is."""
     start, may = data.offsets[:-1], targets(data)
     if may is None:
         return np.maximum(end, start) - 1

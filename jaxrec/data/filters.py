@@ -48,7 +48,7 @@ def apply(data: Interactions, options: Options, store: Store = MEMORY) -> tuple[
     Args:
         data: the interactions.
         options: the filters.
-        store: where what is left is kept. It is worked out block by block, see `blocks`.
+        store: where the remaining rows are kept. The filters run block by block, see `blocks`.
 
     Raises:
         UserError: if a step needs times or weights that are missing, or leaves fewer than two items.
@@ -108,7 +108,7 @@ def select(data: Interactions, keep: np.ndarray | Callable[[Block], np.ndarray],
 
     Args:
         data: the interactions.
-        keep: [N] bool, or the function of a block that gives its part.
+        keep: [N] bool, or a function that returns the mask of a block.
         store: where the rows are kept.
     """
     mask_of = keep if callable(keep) else lambda block: keep[block.rows]
@@ -143,13 +143,13 @@ def select(data: Interactions, keep: np.ndarray | Callable[[Block], np.ndarray],
 
 
 def _kept(data: Interactions, masks: list, numbers: dict, types: Types | None, store: Store) -> dict:
-    """Returns the columns and sessions of the rows of packed masks, one a block, as fields of Interactions.
+    """Returns the columns and sessions of the kept rows, as fields of Interactions.
 
     Args:
         data: the interactions.
-        masks: of the blocks.
-        numbers: {column: the new number of each number; None to leave values as they are}.
-        types: Types without events; None for none.
+        masks: a packed mask for each block.
+        numbers: {column: the new number of each old one, or None to leave the values as they are}.
+        types: Types without their numbers; None if there are none.
         store: where the columns are kept.
     """
     given = {"items": data.items, "times": data.times, "weights": data.weights}
@@ -176,7 +176,7 @@ def _kept(data: Interactions, masks: list, numbers: dict, types: Types | None, s
 
 
 def core(data: Interactions, user_least: int, item_least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the largest subset in which users and items have these many rows or more: masks [U] and [V + 1]."""
+    """Returns the largest subset in which users and items have at least this many rows: masks [U] and [V + 1]."""
     users, items = np.ones(len(data.users), bool), np.ones(len(data.catalogue.ids) + 1, bool)
     while True:
         counts = np.zeros(len(items), np.int64)
@@ -263,7 +263,7 @@ def micro(text: str, flag: str, data: Interactions | None = None) -> int:
     """Returns a date from the command line in microseconds, as UTC if it has no zone.
 
     Raises:
-        UserError: if it is not a date, or the data that it is for have none.
+        UserError: if it is not a date, or the data have no dates.
     """
     if data is not None and (data.times is None or data.relative):
         why = "has no times" if data.times is None else "has times that count from an unknown moment"
@@ -296,24 +296,24 @@ def _there(column: np.ndarray | None) -> np.ndarray:
 
 
 def _of_users(block: Block, keep: np.ndarray) -> np.ndarray:
-    """Returns the rows of those of a block's users that are kept. [users] -> [n] bool"""
+    """Returns a mask of a block's rows from a mask of its users. [users] -> [n] bool"""
     return np.repeat(keep, np.diff(block.data.offsets))
 
 
 def _before(keep: np.ndarray) -> np.ndarray:
-    """Returns how many rows of a mask lie before each place. [n] -> [n + 1] int64"""
+    """Returns the number of rows in a mask before each index. [n] -> [n + 1] int64"""
     before = np.zeros(len(keep) + 1, np.int64)
     np.cumsum(keep, out=before[1:])
     return before
 
 
 def _shrunk(offsets: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the indices of ranges that keep a row, and the offsets of those ranges. [n + 1], [N + 1]"""
+    """Returns the indices of the ranges that keep a row, and their new offsets. [n + 1], [N + 1]"""
     new = before[offsets]
     has = np.flatnonzero(np.diff(new))
     return has, np.append(new[has], new[-1])
 
 
 def step(name: str, data: Interactions) -> Step:
-    """Returns the counts of interactions, as of a step."""
+    """Returns the counts of interactions as a Step."""
     return Step(name, len(data.users), len(data.catalogue.ids), len(data.items))

@@ -54,13 +54,13 @@ def plan(data: Interactions, train_days: float | None, test_days: float, number:
         number: number of folds.
 
     Raises:
-        UserError: if times are missing or relative, or the log is too short; says what would fit.
+        UserError: if times are missing or relative, or the log is too short; the message says what would fit.
     """
     if data.times is None or data.relative:
         lack = "has no times" if data.times is None else "has times that count from an unknown moment"
         raise UserError(
             f"{data.name} {lack}, and a backtest needs every event's date: name the column of dates, or of seconds "
-            "since 1970, by jaxrec prepare --time COLUMN, and backtest what that writes"
+            "since 1970, with jaxrec prepare --time COLUMN, and backtest what that writes"
         )
     times = np.asarray(data.times)
     first, end = int(times.min()), (int(times.max()) // SECOND + 1) * SECOND
@@ -78,7 +78,9 @@ def _seconds(days):
 
 def _too_short(name, span, train, test, number):
     days, train, test = (span.until - span.since) / DAY, (train or 0) / DAY, test / DAY
-    asked = f"{number} tests of {test:g} days" + (f" after {train:g} days that train" if train else " and a past")
+    asked = f"{number} tests of {test:g} days" + (
+        f" after {train:g} days of training" if train else " and a past to train on"
+    )
     fits = []
     if (most := math.ceil((days - train) / test) - 1) >= 1:
         fits.append(f"--folds {most}")
@@ -93,7 +95,7 @@ def _too_short(name, span, train, test, number):
 
 
 def _at_most(days):
-    """Formats a number of days, rounded down so far that its whole seconds are no more than these days."""
+    """Formats a number of days, rounded down until its whole seconds do not exceed these days."""
     text = _rounded_down(days)
     while _seconds(float(text)) > max(days * DAY, SECOND):
         text = _rounded_down(float(text))
@@ -107,7 +109,7 @@ def _rounded_down(value):
 
 
 def window_of(data: Interactions, period: Period) -> Interactions:
-    """Returns the events of a period, as `prepare` would with since and until: the knowledge of a fold's model."""
+    """Returns the events of a period, as `prepare` would with since and until: all that a fold's model may know."""
     return replace(filters.select(data, period.holds(np.asarray(data.times))), train_sessions=None)
 
 
@@ -124,10 +126,10 @@ def latest(data: Interactions, valid: float = 0.1) -> Split:
     ([7, 8], array([2, 1]), [1, 1])
 
     Raises:
-        UserError: the log has no times.
+        UserError: if the log has no times.
     """
     if data.times is None:
-        raise UserError(f"{data.name} has no times, by which this split takes the latest events: split by last-item")
+        raise UserError(f"{data.name} has no times, so the latest events are unknown: split by last-item")
     times = np.asarray(data.times)
     trains = times < _cut(times, valid)
     known, numbers = _known(data, trains)

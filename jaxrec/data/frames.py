@@ -24,7 +24,7 @@ def check(given: Input, allow_large: bool) -> None:
     """
     said = {"format": given.format, "separator": given.separator, "quote": not given.quote, "allow_large": allow_large}
     if wrong := [name for name, is_given in said.items() if is_given]:
-        raise UserError(f"{given.name}: a table in memory is no file: leave out {some(wrong)}")
+        raise UserError(f"{given.name}: a table in memory is not a file: leave out {some(wrong)}")
 
 
 def read(frame: pl.DataFrame, given: Input) -> Interactions:

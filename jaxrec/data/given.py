@@ -45,7 +45,7 @@ class Input:
         chosen: dict[str, int],
         batches: Callable[[dict[str, int]], Iterator[Batch]],
     ) -> None:
-        """Adds the rows of a file that satisfy `only` to a log.
+        """Adds to a log the rows of a file that satisfy `only`.
 
         Args:
             log: the log.

@@ -1,17 +1,17 @@
 """External ids: detects missing and altered values, and numbers the others.
 
 The rules:
-- An empty field, null, or a word of MISSING, between blanks or not, is a missing value; `--keep-na-ids` accepts these
-  words and blanks as ids.
-- A column in which ids look like floats (`1.0`, `153.`, `1,0`, `1e+05`, `1.00878E+11`), over all files together, is
+- A value is missing if it is empty, null or a word of MISSING, such as NA, with or without blanks around it;
+  `--keep-na-ids` accepts these words and blanks as ids.
+- A column with ids that look like floats (`1.0`, `153.`, `1,0`, `1e+05`, `1.00878E+11`), in any of its files, is
   rejected if one has the same value as another id (`1.0` and `1`), or if fewer than half of the distinct ids are words.
   So `1.5` and `1e5` are names among names, but altered numbers among numbers, or alone. `1.23E+11` is never a name.
-- A column in which two ids are one number, or look the same, over all files together, is rejected: `0104` and `104`,
-  `1,234` and `1234`, `+7` and `7`, `abc` with and without a no-break space. Such ids alone are text, and so are
-  different numbers of zeros, or spaces at the ends of words.
+- A column is rejected if two of its ids, in one file or in two, are the same number or look the same: `0104` and
+  `104`, `1,234` and `1234`, `+7` and `7`, `abc` with and without a no-break space. Without its counterpart, such an id
+  is text. `0104` and `00104` are different ids, and so are words with and without spaces at their ends.
 - `--ids integer` accepts integers only, in any of these spellings: `1.0` is 1, below 2^53; `1e+05`, one digit and a
-  power of ten, is 100000. Other ids in scientific notation have lost digits, and are bad rows, as is everything else. A
-  column that begins without any number (in its first 64 MiB) is treated as text throughout.
+  power of ten, is 100000. Everything else is a bad row, including other ids in scientific notation, which have lost
+  digits. A column without any number in its first 64 MiB is treated as text throughout.
 - `--ids text` accepts ids as they are written; for a column of floats or decimals, the shortest text of the same value.
 - A column of floats or decimals becomes integers if all values are whole numbers that its type represents exactly.
 """
@@ -31,14 +31,14 @@ from jaxrec.data.values.nested import is_opaque
 from jaxrec.data.values.spellings import EXACT, FLOAT, INTEGER, MISSING, PADDED, ROUNDED, UNSEEN, as_seen, integers
 from jaxrec.system.errors import UserError
 
-WORD = 24  # bytes that a word takes beside its text
+WORD = 24  # bytes that a word takes besides its text
 TABLE = 1 << 26  # numbers below it use a lookup table
 CURES = "--ids integer takes 1.0 for 1, where every value is exact; --ids text takes ids as they stand"
 VARIANTS = "programs write numbers and blanks in several ways"
 
 
 def otherwise(role: str, roles: Collection[str]) -> str:
-    """Returns what else may be done where ids of a role are missing, of a log with these roles; "" if nothing."""
+    """Returns another cure for missing ids of a role in a log with these roles; "" if there is none."""
     cures = {"user": "--user none reads the rows by session", "session": "--session none reads them without sessions"}
     if "user" in roles and "session" in roles:
         return cures.get(role, "")
@@ -52,7 +52,7 @@ class Ids:
         name: the column, for messages.
         kind: "", "integer" or "text".
         keep_na: whether the words of MISSING are ids.
-        cure: what else to do where an id is missing, for messages.
+        cure: another cure for missing ids, for messages.
     """
 
     def __init__(self, name: str, kind: str = "", keep_na: bool = False, cure: str = ""):
@@ -69,7 +69,7 @@ class Ids:
         self._files = []  # (first code, file) at each change of file
 
     def decide(self, integer: bool) -> None:
-        """Says, for kind "integer", whether the ids are integers; otherwise the first of them show it."""
+        """Sets, for kind "integer", whether the ids are integers; by default, the first of them decide."""
         self.kind, self._integer = "integer" if integer else "", integer
 
     def clean(
@@ -193,7 +193,7 @@ class Ids:
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory the ids take while they are sorted."""
+        """Approximate bytes of memory that the ids take while they are sorted."""
         return int(self._table.nbytes + 40 * self.count + 4 * self._text)
 
     def words(self) -> pl.Series:
@@ -214,7 +214,7 @@ class Ids:
         whole = parted.str.normalize("NFC")
         if (alike := (whole != parted) & whole.is_in(words.implode())).any():
             two = f"{parted.filter(alike)[0]!a} and {whole.filter(alike)[0]!a}"
-            found.append(f"{self.name}: {two} look alike and are two ids, with an accent in two characters and in one")
+            found.append(f"{self.name}: {two} look alike but are two ids: one has an accent as a character of its own")
         return found
 
     def tokens(self) -> pl.Series:
@@ -266,7 +266,7 @@ class Ids:
         if written.any():
             raise UserError(
                 f"{file}: column {self.name} holds ids in scientific notation ({_cut(example)}), which may have lost "
-                f"digits, so that different ids are one: write them in full; {CURES}"
+                f"digits, so that different ids are now one: write them in full; {CURES}"
             )
         codes = [*(codes[:1] for codes, _ in self._numbers), code_of[whole.to_numpy()][:1]]
         codes = np.concatenate(codes) if len(integers) else []
@@ -281,7 +281,7 @@ class Ids:
         )
 
     def _check_spellings(self) -> None:
-        """Checks that no two ids are one number, or look the same."""
+        """Checks that no two ids are the same number or look the same."""
         words = self.words()
         looks = as_seen(words)
         changed = (looks != words) & ((looks != words.str.strip_chars(" ")) | looks.str.contains(INTEGER))
@@ -324,13 +324,13 @@ class Ids:
 
 
 def _whole(values: pl.Series) -> pl.Series:
-    """Returns where decimals are 64-bit integers, [n]; null where they are null."""
+    """Returns whether each decimal is a 64-bit integer, [n]; null for null."""
     text = values.cast(pl.String).str.replace(r"\.0*$", "")
     return pl.select(pl.when(text.is_not_null()).then(text.cast(pl.Int64, strict=False).is_not_null())).to_series()
 
 
 def _small_numbers(tokens: pl.Series) -> pl.Series:
-    """Returns Int64 where a token is a number below TABLE in plain decimal form; null elsewhere."""
+    """Returns as Int64 the tokens that are numbers below TABLE in plain decimal form; null for the others."""
     numbers = tokens.cast(pl.Int64, strict=False)
     fits = numbers.is_between(0, TABLE, closed="left")
     if tokens.dtype == pl.String:
@@ -339,8 +339,8 @@ def _small_numbers(tokens: pl.Series) -> pl.Series:
 
 
 def unseen_note(name: str, id: str) -> str:
-    """Returns the note for a column of ids with characters that a person doesn't see."""
-    return f"{name}: spaces at the ends of ids, and invisible characters, are parts of them, as of {id!r}"
+    """Returns the note for a column of ids with characters that a person can't see."""
+    return f"{name}: spaces at the ends of ids, and invisible characters, are part of them, as in {id!r}"
 
 
 def _cut(token: str, most: int = 40) -> str:

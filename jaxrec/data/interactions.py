@@ -89,21 +89,21 @@ class Sessions(NamedTuple):
 
 
 class Types(NamedTuple):
-    """What was done with the items, event by event: viewed, put into the cart, bought."""
+    """What was done with the item at each event, such as viewed, put into the cart or bought."""
 
-    numbers: np.ndarray  # [N] uint8, a place among the names from 1; 0 where it is not known; may be a memory map
+    numbers: np.ndarray  # [N] uint8, index of the name, from 1; 0 if not known; may be a memory map
     names: tuple[str, ...]  # sorted; each occurs
-    asked: tuple[int, ...] | None = None  # the numbers of those that may be targets; None: all
+    asked: tuple[int, ...] | None = None  # numbers of the types that may be targets; None if all may
 
 
 class UserColumns(NamedTuple):
-    """What is known of the users beside their events: row u is user u."""
+    """What is known of the users besides their events: row u is user u."""
 
     about: pl.DataFrame  #: [U rows] the columns of the table of users, without ids
     chosen: tuple = ()  #: the `user_columns.Column`s that a model is shown
 
     def taken(self, rows: np.ndarray) -> "UserColumns":
-        """Returns those of these users, in this order."""
+        """Returns the columns of these users, in this order."""
         return self._replace(about=self.about[rows])
 
 
@@ -118,7 +118,7 @@ class Interactions:
     name: str  #: file or generator, for messages
     times: np.ndarray | None = None  #: [N] int64 microseconds, non-decreasing within a history; may be a memory map
     relative: bool = False  #: whether times count from an unknown moment; otherwise from 1970, UTC
-    weights: np.ndarray | None = None  #: [N] float32, as ratings or seconds of play; may be a memory map
+    weights: np.ndarray | None = None  #: [N] float32, such as ratings or seconds of play; may be a memory map
     types: Types | None = None  #: the types of the events, if known
     sessions: Sessions | None = None  #: the sessions within the histories, if there are any
     train_sessions: int | None = None  #: number of leading histories for training; the others are for testing
@@ -201,7 +201,7 @@ def from_sequences(histories: list[list], users: Sequence | None = None) -> Inte
     if users is None:
         users = range(1, len(histories) + 1)
     elif len(users) != len(histories):
-        raise UserError(f"{len(histories)} histories but {len(users)} users: give one user a history")
+        raise UserError(f"{len(histories)} histories but {len(users)} users: give one user for each history")
     elif len(set(map(str, users))) != len(users):
         raise UserError("two histories have the same user: join them into one")
     return assemble(
@@ -213,7 +213,7 @@ def from_sequences(histories: list[list], users: Sequence | None = None) -> Inte
 
 
 def assemble(users: pl.Series, items: pl.Series, lengths: np.ndarray, name: str) -> Interactions:
-    """Returns Interactions from string ids: `users` [U], `items` [N], and `lengths` [U], the items of each user."""
+    """Returns Interactions from string ids `users` [U] and `items` [N]; `lengths` [U]: the number of items per user."""
     ids, codes = number(items)
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
@@ -260,6 +260,6 @@ def _update(digest, array: np.ndarray) -> None:
 
 def _update_numbers(digest, tag: bytes, array: np.ndarray, dtype: str, chunk: int = 1 << 22) -> None:
     digest.update(tag + len(array).to_bytes(8, "little"))
-    for start in range(0, len(array), chunk):  # in chunks, so that a memory map is not loaded whole
+    for start in range(0, len(array), chunk):  # in chunks, so that a memory map is never loaded whole
         digest.update(np.ascontiguousarray(array[start : start + chunk], dtype))
         release(array)

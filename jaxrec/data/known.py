@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxrec.data.interactions import Interactions, fingerprint
 
-BESIDE = ("times", "weights", "types", "sessions", "train_sessions")  #: what is known of histories beside their items
+BESIDE = ("times", "weights", "types", "sessions", "train_sessions")  #: what is known of histories besides their items
 
 
 class Known(NamedTuple):
@@ -38,7 +38,7 @@ def histories(interactions: Interactions) -> str:
 def pattern(interactions: Interactions) -> str:
     """Returns a SHA-256 (hex) that is invariant under renumbering of users and items.
 
-    It hashes the frequencies of each history's items in the data, in the order of the history.
+    It hashes how often each item of a history occurs in the data, in the order of the history.
     """
     items = np.asarray(interactions.items)
     counts = np.bincount(items)[items].astype("<i8").tobytes()
@@ -67,7 +67,7 @@ def identify(interactions: Interactions) -> Identity:
     name = next(iter(alike))
     words = f"{said}: the counts of {name} in another order or with other ids"
     if alike[name].pattern == pattern(interactions):
-        words += ": its histories, so other ids alone: its numbers compare"
+        words += ": the same histories, so only the ids differ: its numbers compare"
     else:
         words += ": other items may be the last ones, and its numbers do not compare"
     return Identity(own, name, False, words)

@@ -63,7 +63,7 @@ class Log:
         """Returns a batch in the form in which rows are kept, and (mask, reason) pairs for the rows that can't be used.
 
         Raises:
-            UserError: if a column can't hold what it is read for.
+            UserError: if a column's type doesn't fit its role.
         """
         frame, wrong = batch.frame, []
         for role, ids in self.ids.items():
@@ -120,12 +120,12 @@ class Log:
             )
         if values.dtype == pl.Float32 and (values.fill_nan(None) > 2**24).any():
             raise UserError(
-                f"{file}: column {self.columns['time']} holds floats of 32 bits, which keep the times of today to "
-                "within two minutes only: write them as integers, or take the order of the file, --time none"
+                f"{file}: column {self.columns['time']} holds floats of 32 bits, which hold today's times only to "
+                "within two minutes: write them as integers, or take the order of the file, --time none"
             )
 
     def _check_joined(self, user: str) -> list[str]:
-        """Checks that the items are no histories written as text; returns a note if they may be. `user`: role of it."""
+        """Checks that items aren't histories as text; returns a note if they may be. `user`: the role of the users."""
         ids, codes = self.ids["item"], zip(self.codes[user], self.codes["item"], strict=True)
         known = ids.words(), ids.count, self.rows, self.ids[user].count, codes
         found = None if ids.kind == "text" else joined.example(*known)
@@ -134,7 +134,7 @@ class Log:
         return [joined.note(ids.name, found[0])] if found else []
 
     def _weights(self, values: pl.Series, file) -> tuple[pl.Series, tuple[pl.Series, str]]:
-        """Returns weights, and a (mask, reason) pair for those that are none; true is 1 and false 0, of any type."""
+        """Returns weights, and a (mask, reason) pair for values that aren't; true is 1 and false is 0, in any type."""
         if values.dtype in (pl.Categorical, pl.Enum):
             values = values.cast(pl.String)
         if not (values.dtype.is_numeric() or values.dtype in (pl.String, pl.Boolean, pl.Null)):
@@ -144,7 +144,7 @@ class Log:
         weights = values.cast(pl.Float64, strict=False).cast(pl.Float32)
         bad = ~weights.is_finite().fill_null(False)
         comma = bad.any() and values.dtype == pl.String and values.filter(bad).str.contains(COMMA).any()
-        cure = f", where one has commas: {UNCOMMA}" if comma else ""
+        cure = f"; if it has commas, {UNCOMMA}" if comma else ""
         return weights, (bad, f"{self.columns['weight']} is not a finite number, or beyond 3.4e38{cure}")
 
     def _note(self, batch: Batch, rows: np.ndarray, wrong: list[tuple[pl.Series, str]]) -> None:
@@ -158,16 +158,16 @@ class Log:
         """Returns the Interactions of all rows, and notes about them for people.
 
         Users are sorted by id, each user's rows by time; rows of equal time keep their order. Without users,
-        sessions take their place.
+        sessions take the place of users.
 
         Raises:
-            UserError: for bad rows that may not be skipped, no rows, a single item, ids that are altered, or odd times.
+            UserError: for bad rows that may not be skipped, no rows, a single item, altered ids, or odd times.
         """
         self.bad.close(self.rows)
         if not self.rows and self.bad.count:
             raise UserError(f"{name}: all {self.bad.count:,} rows are bad, the first: {self.bad.examples[0]}")
         if not self.rows:
-            raise UserError(f"{name}: no rows: put interactions there, one a row")
+            raise UserError(f"{name}: no rows: put interactions there, one per row")
         notes = [note for ids in self.ids.values() for note in ids.notes()]
         user = "user" if "user" in self.ids else "session"
         notes += self._check_joined(user)
@@ -204,7 +204,7 @@ class Log:
                 self.store.check(name, within.size, f"{len(within):,} sessions or more")
         notes += rows.newest_first.notes(self.columns.get("time"))
         if within is not None and within.again:
-            notes.append(f"{self.columns['session']}: parted where another came between: {within.again:,}")
+            notes.append(f"{self.columns['session']}: split where another came between: {within.again:,}")
         found = {role: column.whole() for role, column in rows.columns.items()}
         return Interactions(
             items=found["item"],
@@ -221,14 +221,14 @@ class Log:
 
 
 def only_item(where: object, id: str, of: str = "") -> str:
-    """Returns the message for a log of one item. `of`: what it is the only item of, if that isn't plain."""
+    """Returns the message for a log of one item. `of`: what it is the only item of, if that isn't clear."""
     told = f"{where}: {shown(id)} is the only item{of}: a recommender needs two or more"
-    swallowed = "; quotes enclose its line ends: if they are plain characters there, say --quote none"
+    swallowed = "; its line ends are within quotes: if quotes are plain characters there, say --quote none"
     return told + swallowed * ("\n" in id)
 
 
 class _Rows:
-    """Collects blocks of consecutive users, sorted, as columns."""
+    """Sorts the rows of blocks of consecutive users, and collects them as columns."""
 
     def __init__(self, store: Store, roles: list[str], users: int, sessions: "_Sessions | None"):
         self.columns = {role: store.parts(f"sorted-{role}") for role in roles}
@@ -264,11 +264,11 @@ class _Sessions:
 
     @property
     def size(self) -> int:
-        """Their bytes in memory, beside the text of ids."""
+        """Bytes that the sessions take in memory, without the text of their ids."""
         return 2 * sum(starts.nbytes + ids.nbytes for starts, ids in self._found)
 
     def add(self, lengths: np.ndarray, session: np.ndarray) -> None:
-        """Adds those of some histories. `session`: [n] index into `ids`, in their order."""
+        """Adds the sessions of the next histories. `session`: [n] index into `ids`, row by row."""
         offsets = np.append(0, np.cumsum(lengths))
         found = parts(offsets, session, self.ids)
         self.again += _taken_up(found.offsets[:-1], offsets, session)
@@ -281,7 +281,7 @@ class _Sessions:
 
 
 def _placed(place: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Returns place[codes], in the memory of the codes where that has room and may be written to."""
+    """Returns place[codes], written over the codes if these have the same type and are writeable."""
     return np.take(place, codes, out=codes if codes.dtype == place.dtype and codes.flags.writeable else None)
 
 
@@ -290,7 +290,7 @@ def _as_it_is(values: np.ndarray) -> np.ndarray:
 
 
 def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions:
-    """Returns the Sessions of the histories: one begins where `session` changes, and where a history begins.
+    """Returns the Sessions of histories: a session begins where `session` changes, and where a history begins.
 
     Args:
         offsets: [U + 1] of the histories.
@@ -304,15 +304,15 @@ def parts(offsets: np.ndarray, session: np.ndarray, ids: np.ndarray) -> Sessions
 
 
 def sessions_of(sessions: Sessions, rows: np.ndarray, offsets: np.ndarray) -> Sessions:
-    """Returns the Sessions of some rows of a log. offsets: of the histories that these make."""
+    """Returns the Sessions of some rows of a log. `offsets`: those of the histories that these rows form."""
     session = np.repeat(np.arange(len(sessions.ids)), np.diff(sessions.offsets))
     return rejoined(parts(offsets, session[rows], sessions.ids), offsets)
 
 
 def rejoined(sessions: Sessions, offsets: np.ndarray) -> Sessions:
-    """Returns the Sessions with those of one id that follow each other in a history as one.
+    """Joins consecutive sessions of a history that have the same id.
 
-    So they do where what lay between them was removed.
+    There are such sessions once the rows between them have been removed.
 
     >>> rejoined(Sessions(np.array([0, 2, 3, 5]), np.array([7, 7, 7])), np.array([0, 3, 5])).offsets.tolist()
     [0, 3, 5]

@@ -1,4 +1,4 @@
-"""The order of a log's files, by their names or as a data set was split, and of its rows."""
+"""Sorts the files of a log, by their names or by split, and detects rows that are newest first."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -10,10 +10,10 @@ from jaxrec.data.values.dates import ENDINGS, NAMES
 from jaxrec.system.errors import UserError
 
 NUMBERS = re.compile("([0-9]+)")  # numbers in file names
-#: the splits of a data set in the order of their events -> the words that name them
+#: the splits of a data set, in the order of their events -> the words that name them
 SPLITS = {"train": "train|training", "validation": "valid|validation|val|dev", "test": "test|testing"}
 WORD = {name: re.compile(f"(?<![a-z])({words})(?![a-z])", re.IGNORECASE) for name, words in SPLITS.items()}
-#: days in names that do not begin with the year (31-12-2019, 31122019), and words for months
+#: dates in names that do not begin with the year (31-12-2019, 31122019), and words for months
 DAY = re.compile(r"(?<!\d)(?<!\d\d\d\d[-_.])(?:(\d\d?)([-_.])(\d\d?)\2|(\d\d)(\d\d))((?:19|20)\d\d)(?!\d)")
 MONTH = re.compile(rf"(?<![a-z])({'|'.join(NAMES)})(?:{'|'.join(ENDINGS)})?(?![a-z])", re.IGNORECASE)
 #: months, weeks and quarters before their year: 12-2019, W51-2019, Q4_2019
@@ -22,24 +22,25 @@ YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 
 
 def ordered(files: Iterable[File], say: Callable[[str], None]) -> list[File]:
-    """Returns the shards of a log in the order of their names; if these name several splits, in the order of those.
+    """Returns the shards of a log, sorted by name; if the names say several splits, by split first.
 
-    Files that name no split come with those of the training. Without times this order is that of the events.
+    Files whose names say no split are sorted with the training files. In a log without times, this is the order of the
+    events.
     """
     split = {file: _split(file) for file in files}
     found = [name for name in SPLITS if name in split.values()]
     if len(found) < 2:
         return sorted(split, key=_by_name)
-    say(f"files in the order of the splits that their names say: {some(found)}")
+    say(f"files in the order of the splits in their names: {some(found)}")
     rank = {"": 0} | {name: place for place, name in enumerate(SPLITS)}
     return sorted(split, key=lambda file: (rank[split[file]], _by_name(file)))
 
 
 def check_dates(files: list[File]) -> None:
-    """Checks that the order of files is that of the dates in their names, if all names have some.
+    """Checks that files are in the order of the dates in their names, if all names have dates.
 
     Raises:
-        UserError: if it may be another one.
+        UserError: if they may be in another order.
     """
     if len(files) < 2 or len({_split(file) for file in files}) > 1:
         return
@@ -60,7 +61,7 @@ def _names(files: list[File]) -> list[str]:
 
 
 def _by_date(file: File, day_first: bool) -> list[tuple] | None:
-    """Sort key of a file by the dates in the parts of its path; None if there are none, or they can't be read so."""
+    """Sort key of a file by the dates in its path; None if there are none, or one is not valid in this order."""
     parts = [*file.path.parts, *file.member.split("/")]
     dates = [_date(part, day_first) for part in parts]
     names = [_numbered(part) for part in parts]
@@ -68,7 +69,7 @@ def _by_date(file: File, day_first: bool) -> list[tuple] | None:
 
 
 def _date(part: str, day_first: bool) -> tuple[int, ...] | None:
-    """Returns (year, month, day), 0 for a day that is not said; () without a date, None if it can't be read so."""
+    """Returns (year, month, day), 0 for what is not given; () without a date, None if it is not valid in this order."""
     if found := DAY.search(part):
         one, two = int(found[1] or found[4]), int(found[3] or found[5])
         day, month = (one, two) if day_first else (two, one)
@@ -82,7 +83,7 @@ def _date(part: str, day_first: bool) -> tuple[int, ...] | None:
 
 
 def _split(file: File) -> str:
-    """Returns the split that a file's name, or the nearest of its folders' names, says; "" if none does."""
+    """Returns the split that a file's name says, or else that of the nearest folder; "" if none does."""
     for part in (file.name, *reversed(file.folders)):
         if len(found := [name for name, word in WORD.items() if word.search(part)]) == 1:
             return found[0]
@@ -102,16 +103,16 @@ def _numbered(part: str) -> list:
 
 
 class NewestFirst:
-    """Whether the rows of a log are newest first, so that rows of one time may be in the wrong order.
+    """Detects whether a log is newest first, so that rows with the same time may be in the wrong order.
 
-    They are if times fall from row to row, in all or from one of a user's rows to the next, and hardly ever rise.
+    It is if times fall from row to row and hardly ever rise, in all rows or where a user's rows follow each other.
     """
 
     def __init__(self):
         self._falls, self._rises, self._tied = np.zeros(2, np.int64), np.zeros(2, np.int64), 0
 
     def add(self, users: np.ndarray, times: np.ndarray) -> None:
-        """Adds the rows of some users, as they came."""
+        """Adds the rows of some users, in the order of the file."""
         of_one = users[1:] == users[:-1]
         for counts, found in ((self._falls, times[1:] < times[:-1]), (self._rises, times[1:] > times[:-1])):
             counts += np.count_nonzero(found), np.count_nonzero(found & of_one)
@@ -123,11 +124,11 @@ class NewestFirst:
         self._tied += np.count_nonzero(tied) - np.count_nonzero(tied[np.unique(ends) - 1])
 
     def notes(self, column: str | None) -> list[str]:
-        """Returns a note, if there are such rows."""
-        chance = np.array([0, 1])  # in mixed rows few follow one of their own user's
+        """Returns a note if rows may be in the wrong order."""
+        chance = np.array([0, 1])  # if users are mixed, few rows follow one of the same user
         if not (self._tied and (self._falls > 20 * (self._rises + chance)).any()):
             return []
         return [
-            f"{column}: the rows are newest first, and {self._tied:,} have the time of their user's row before: these "
-            "keep the order of the file; if that is newest first there too, reverse each file"
+            f"{column}: the rows are newest first, and {self._tied:,} have the same time as their user's row before: "
+            "these keep the order of the file; if they are newest first too, reverse each file"
         ]

@@ -48,17 +48,17 @@ def meta_of(
     steps: Sequence[filters.Step],
     facts: Mapping[str, Any],
 ) -> dict:
-    """Returns what meta.json says of a preparation, without what was not asked for.
+    """Returns the contents of meta.json that describe a preparation, without options that are off.
 
     Args:
         source: what was read.
         options: the filters.
-        reading: {option: value} of the reading.
+        reading: {option: value} for reading.
         columns: {role: column} as given.
-        tables: {"items" or "users": the table}.
+        tables: {"items" or "users": the table, or None}.
         notes: lines for people.
         steps: the counts after each step.
-        facts: as of `summary.facts`.
+        facts: as from `summary.facts`.
     """
     told = lambda values: {name: value for name, value in values.items() if value not in (None, False, "", [], ())}
     return {
@@ -188,7 +188,7 @@ def _whole(path: Path):
 def _checked_meta(path: Path) -> dict:
     file = path / META
     if not file.is_file() or file.stat().st_size > MOST:
-        raise ValueError(f"{META}: gone, or no such thing")
+        raise ValueError(f"{META}: gone, or too large to be one")
     return files.read_checked(file, "it is written with the folder")
 
 
@@ -216,9 +216,9 @@ def _check_form(data: Interactions, meta: dict) -> None:
         raise ValueError("arrays that do not fit together")
     for offsets, ids in ((data.offsets, data.users), *([data.sessions] if data.sessions else [])):
         if len(offsets) != len(ids) + 1 or offsets[0] != 0 or offsets[-1] != rows or (np.diff(offsets) < 0).any():
-            raise ValueError("offsets that do not part the rows")
+            raise ValueError("offsets that do not divide up the rows")
     if data.user_columns is not None and len(data.user_columns.about) != users:
-        raise ValueError(f"{COLUMNS}: not a row a user")
+        raise ValueError(f"{COLUMNS}: not one row per user")
     if not 0 <= (data.train_sessions or 0) <= users:
         raise ValueError(f"{META}: {data.train_sessions} training sessions of {users:,}")
 
@@ -234,11 +234,11 @@ def check(path: str | Path) -> None:
     Raises:
         UserError: if something other than a prepared folder is there.
     """
-    path = files.local(path, "a prepared folder that is written so")
+    path = files.local(path, "a prepared folder that is written this way")
     if path.is_dir():
         inside = sorted(each.name for each in path.iterdir())
         if inside and not recognise(path / META):
-            raise UserError(f"{path}: not empty, and no prepared folder: name another --output")
+            raise UserError(f"{path}: not empty, and not a prepared folder: name another --output")
         written = {META, *_meta(path / META).get("files", ())}
         if others := [name for name in inside if name not in written]:
             raise UserError(f"{path}: holds {some(others)} too: move that elsewhere, or name another --output")

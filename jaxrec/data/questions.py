@@ -28,10 +28,10 @@ class Split(NamedTuple):
     valid: Questions
     test: Questions
     left_out: int = 0  #: test events left out, because their items were not in training
-    together: bool = False  #: whether the questions of a user are the items of one basket, measured together
+    together: bool = False  #: whether a user's questions are the items of one basket, measured together
 
     def baskets(self, questions: Questions) -> np.ndarray | None:
-        """The users of questions, [Q], if those of each are one basket; None if each question stands alone."""
+        """Returns the user of each question [Q] if a user's questions are one basket; None if each stands alone."""
         return questions.source if self.together else None
 
 
@@ -48,4 +48,4 @@ class SplitEntry(Entry):
     metrics: tuple[str, ...] = ("hr@10", "ndcg@10", "mrr")  #: metrics printed for a validation
     select_by: str = "ndcg@10"  #: default metric for choosing the checkpoint
     same_users: bool = True  #: whether users of the test may also be in training
-    by_type: bool = False  #: whether it only asks for the events of `event_types.targets`
+    by_type: bool = False  #: whether it asks only for the events of `event_types.targets`

@@ -21,10 +21,10 @@ class ReaderEntry(Entry):
     kind: ClassVar[str] = "reader"
     name: str
     read: Callable[[Input], Interactions]
-    begins: Callable[[File], bool] | None = None  #: whether to start from a file; None: all are shards
+    begins: Callable[[File], bool] | None = None  #: whether reading starts from this file; None if all files are shards
     #: supported reading options, among "columns", "only", "ids", "time_format", "separator", "quote" and "memory"
     takes: frozenset[str] = ROWS | {"columns"}
-    as_table: frozenset[str] = frozenset()  #: options that, if given, make a file of this format read as a plain table
+    as_table: frozenset[str] = frozenset()  #: options that, if given, have a file of this format read as a plain table
 
 
 def finished(given: Input, log: Log, relative: bool = False) -> Interactions:

@@ -1,4 +1,4 @@
-"""Reads raw logs in any supported format, detected or named by the person."""
+"""Reads raw logs in any supported format, detected or given."""
 
 import shlex
 from collections.abc import Callable, Sequence
@@ -57,8 +57,8 @@ def read(
         users: path of a table of users, or an in-memory table; None for users.csv and the like beside the log.
         items: path of a table of item attributes, or an in-memory table; None for items.csv, .tsv, .parquet or .jsonl
             beside the log, or the format's own; "" for none.
-        ids: "integer" (1.0 is 1), "text" (as written), "" for the rules of `data.ids`; of some: "user=integer".
-        keep_na_ids: whether words for missing values, such as NA, are ids.
+        ids: "integer" (1.0 is 1), "text" (as written), "" for the rules of `data.ids`; for one role, "user=integer".
+        keep_na_ids: whether missing-value markers, such as NA, are ids.
         time_format: strftime format of dates; None to detect it.
         only: conditions on the rows, see `Only`.
         left_out: receives each condition's name and the number of rows that it left out.
@@ -113,14 +113,14 @@ def read(
     _check_dialect(str(path), reader, separator, quote, _or_as_table(str(path), reader, files))
     if store.memory is not None and "memory" not in reader.takes:
         raise UserError(
-            f"{path}: read as {reader.name}, which takes the whole file into memory: leave out --memory, or write it "
-            "as a table with a row an interaction, as CSV or Parquet"
+            f"{path}: read as {reader.name}, which reads the whole file into memory: leave out --memory, or write it "
+            "as a table with a row per interaction, as CSV or Parquet"
         )
     if reader.name == "sequences" and len(files) > 1:
         names = some(file.below for file in files)
         raise UserError(
-            f"{path}: {len(files)} files of lines ({names}), where one is read: join them into one, as by cat; or, if "
-            "these are rows of a table, prepare them with --format table --user 1 --item 2"
+            f"{path}: {len(files)} files of lines ({names}), but only one can be read: join them, as with cat; or, "
+            "if these are rows of a table, prepare them with --format table --user 1 --item 2"
         )
     interactions = _read(reader.read, replace(given, files=files), left_out)
     opener.close()
@@ -144,11 +144,13 @@ def _check_flags(path: str, reader: ReaderEntry, only: bool, ids: bool, time_for
     flags = {"only": ("--only", only), "ids": ("--ids and --keep-na-ids", ids)}
     flags["time_format"] = ("--time-format", time_format)
     if wrong := [flag for name, (flag, is_given) in flags.items() if is_given and name not in reader.takes]:
-        raise UserError(f"{path}: read as {reader.name}, which has no columns to read so: leave out {some(wrong)}")
+        raise UserError(
+            f"{path}: read as {reader.name}, which has no columns to read this way: leave out {some(wrong)}"
+        )
 
 
 def _or_as_table(path: str, reader: ReaderEntry, files: list[File]) -> str:
-    """The cure of options that a reader lacks, beside leaving them out: to read its rows as those of a table."""
+    """Returns another cure than leaving out options that a reader doesn't support: reading the files as a table."""
     file, alone = files[0], files[0].path == Path(path)
     if reader.name == "prepared" or file.member or (reader.name == "sequences" and not alone):
         return ""

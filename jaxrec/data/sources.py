@@ -144,7 +144,7 @@ def load(name: Any, reading: Mapping = MappingProxyType({}), **options: Any) -> 
 def load_steps(
     name: Any, reading: Mapping = MappingProxyType({}), **options: Any
 ) -> tuple[Interactions, list[filters.Step]]:
-    """As `load`, and also returns the counts after each step: reading, and the filters of a public data set."""
+    """Like `load`, but also returns the counts after each step: reading, and the filters of a public data set."""
     store = reading.get("store", MEMORY)
     if arrow.is_frame(name):
         removed = []
@@ -158,9 +158,11 @@ def load_steps(
     if where.partition(":")[0] == SYNTHETIC:
         flags = ("format", "items", "users", "ids", "keep_na_ids", "time_format", "only", "separator")
         if any(map(reading.get, flags)) or any(reading.get("columns", {}).values()):
-            raise UserError(f"{where}: made, not read: leave out --format, --ids, --only and the names of columns")
+            raise UserError(f"{where}: generated, not read: leave out --format, --ids, --only and the names of columns")
         if store.memory is not None:
-            raise UserError(f"{where}: made in memory: leave out --memory, or write it to a file with synthetic.write")
+            raise UserError(
+                f"{where}: generated in memory: leave out --memory, or write it to a file with synthetic.write"
+            )
         return filters.apply(_generate(where, options), filters.Options())
     if options:
         raise UserError(f"{where}: a file has no options: remove {', '.join(options)}")
@@ -207,7 +209,7 @@ def locate(name: str) -> str:
     if root:
         lines.append(f"  ($JAXREC_DATA is {root}, which holds {_holds(expand(root))})")
     else:
-        lines.append("  ($JAXREC_DATA is not set: set it to the folder that your data sets lie in)")
+        lines.append("  ($JAXREC_DATA is not set: set it to the folder of your data sets)")
     if public:
         lines.append(f"Put {public.file}, into {root or cache()}.")
     else:
@@ -224,7 +226,7 @@ def cache() -> Path:
 
 
 def _places(name: str) -> list[Path]:
-    """Returns the paths that `name` may stand for, in the order to try them; an absolute one is itself anywhere."""
+    """Returns the paths that `name` may stand for, in the order to try them; an absolute name is only itself."""
     public = PUBLIC.get(name)
     places = [expand(name)]
     if root := os.environ.get("JAXREC_DATA"):
@@ -264,9 +266,9 @@ def _fetch(name: str, url: str) -> None:
         download(url, _cached(public), checksum=public.checksum)
     except UserError as error:
         root = os.environ.get("JAXREC_DATA")
-        there = f"in $JAXREC_DATA, {root}," if root else "in a folder that you set $JAXREC_DATA to,"
-        other = f"{public.names[-1]} is found {there} too; $JAXREC_CACHE moves the cache"
-        raise UserError(f"dataset {name!r} is nowhere here and could not be fetched.\n{error}.\n{other}.") from None
+        there = f"in $JAXREC_DATA ({root})" if root else "in a folder that you set $JAXREC_DATA to"
+        other = f"{public.names[-1]} is also looked for {there}; $JAXREC_CACHE moves the cache"
+        raise UserError(f"dataset {name!r} was not found here and could not be fetched.\n{error}.\n{other}.") from None
 
 
 def _meant(name: str, where: str) -> str | None:
@@ -289,10 +291,10 @@ def _check_version(name: str, where: str, interactions: Interactions) -> None:
     if all(wanted in (None, have) for have, wanted in zip(found, meant, strict=True)):
         return
     if public.url and where == str(_cached(public).resolve()):
-        cure = f"Delete {where}, and it is downloaded anew"
+        cure = f"Delete {where} to download it again"
     else:
-        cure = f"Put {public.file}, there, or name what you have by its path"
-    raise UserError(f"{where} holds another version than {name}: {_told(found)} instead of {_told(meant)}. {cure}")
+        cure = f"Put {public.file}, there, or give the path of what you have"
+    raise UserError(f"{where} holds another version of {name}: {_told(found)} instead of {_told(meant)}. {cure}")
 
 
 def _told(counts: tuple[int | None, ...]) -> str:

@@ -21,7 +21,9 @@ def split(interactions: Interactions, name: str, q: float = 0.9, valid: float = 
     """Splits interactions by the entry of this name; `q` and `valid` are used by the entries that take them."""
     entry = registry.find("split", name)
     if (types := event_types.asked(interactions)) and not entry.by_type:
-        raise UserError(f"split {name} asks for events of all types: take another, as last-item, to ask for {types[0]}")
+        raise UserError(
+            f"split {name} asks for events of all types: to ask for {types[0]}, take another, such as last-item"
+        )
     return entry.split(interactions, q, valid)
 
 
@@ -31,8 +33,8 @@ def last_item(interactions: Interactions) -> Split:
     The test history includes the validation item. Users with fewer than three items are used for training only, with
     all their items (Kang and McAuley 2018, as in their code).
 
-    Where events of some types alone are targets, the test and the validation are the last two of them, each given
-    everything before it, and what is before both trains.
+    If only events of some types are targets, the last two of these are the test and the validation target, each given
+    everything before it; everything before both is for training.
 
     >>> from jaxrec.data.interactions import from_sequences
     >>> found = last_item(from_sequences([[7, 8, 9, 10], [8, 9]]))
@@ -137,7 +139,7 @@ def sessions(interactions: Interactions, q: float = 0.9, valid: float = 0.1) -> 
 
 
 def training_first(data: Interactions, q: float) -> tuple[np.ndarray, int]:
-    """Returns the sessions that aren't empty, those for training first, and how many these are; see `sessions`."""
+    """Returns the indices of the non-empty sessions, those for training first, and their number; see `sessions`."""
     order = np.flatnonzero(np.diff(data.offsets))
     if data.train_sessions is not None:
         tests = order >= data.train_sessions
@@ -147,14 +149,15 @@ def training_first(data: Interactions, q: float) -> tuple[np.ndarray, int]:
         order = order[begun]
     else:
         raise UserError(
-            f"{data.name}: which sessions test is not known: train_sessions is not given, and {_lack(data)}. Put a "
-            "stats.json with train_sessions beside sequences.txt, give data with a time column, or split by last-item"
+            f"{data.name}: it is not known which sessions are for testing: train_sessions is not given, and "
+            f"{_lack(data)}. Put a stats.json with train_sessions beside sequences.txt, give data with a time column, "
+            "or split by last-item"
         )
     return order[np.argsort(tests, kind="stable")], int((~tests).sum())
 
 
 def validating(trains: int, valid: float) -> int:
-    """Returns how many of the training sessions, the last ones, are for validation."""
+    """Returns how many of the last training sessions are for validation."""
     return min(max(int(valid * trains), 1), trains - 1) if valid and trains else 0
 
 
@@ -192,7 +195,7 @@ def quantile(times: np.ndarray, q: float, number: int | None = None) -> int:
     Args:
         times: [N] int64.
         q: the share.
-        number: n, of the first of the sorted times; N by default.
+        number: n, to take only the first n of the sorted times; N by default.
     """
     number = len(times) if number is None else number
     return maps.nth(times, int(q * number)) if number else int(np.iinfo(np.int64).min)
@@ -218,7 +221,7 @@ def training_counts(split: Split) -> np.ndarray:
 
 
 def target_counts(split: Split) -> np.ndarray:
-    """As `training_counts`, of the events that may be targets."""
+    """Like `training_counts`, but only of the events that may be targets."""
     if (may := event_types.targets(split.interactions)) is None:
         return training_counts(split)
     at = slices(split.start, split.stop)
@@ -315,7 +318,7 @@ def _given_all(interactions, users, at):
 
 
 def _every(data, first, last):
-    """Returns questions for each target but the first item of histories `first` to `last` - 1, given all before it."""
+    """Returns a question for each target but the first item of histories `first` to `last` - 1, given all before."""
     start, end = data.offsets[first:last], data.offsets[first + 1 : last + 1]
     at = slices(start + 1, end)
     source = np.repeat(np.arange(first, last), end - start - 1)

@@ -1,7 +1,7 @@
-"""Object stores: tables and prepared folders at s3://, gs://, hf:// and the like, by fsspec.
+"""Object stores: tables and prepared folders at s3://, gs://, hf:// and the like, with fsspec.
 
-What lies there is fetched into the cache, file by file, and fetched again only where it has changed. A prepared folder
-is written there file by file too, its meta.json last: a folder without it is not a prepared one.
+Each file there is fetched into the cache, and fetched again only if it has changed. A prepared folder is written there
+file by file too, its meta.json last: a folder without it is not a prepared one.
 """
 
 import functools
@@ -29,10 +29,10 @@ T = TypeVar("T")
 def fetch(address: str, cache: Path, say: Callable[[str], None] = lambda line: None) -> Path:
     """Returns the path of a copy of a file, a folder, or the files of a glob; fetches what is new or has changed.
 
-    Beside a single file, or the files of a glob, lie the tables of items and users that are beside it there.
+    The tables of items and users beside a single file, or beside the files of a glob, are fetched too.
 
     Args:
-        address: as s3://bucket/logs, with the credentials that the store's own tools take.
+        address: such as s3://bucket/logs; the credentials are those that the store's own tools use.
         cache: the folder of copies.
         say: receives a note.
 
@@ -58,7 +58,7 @@ def fetch(address: str, cache: Path, say: Callable[[str], None] = lambda line: N
             names = [name for name in there if not any(map(walking.is_hidden, PurePosixPath(name).parts))]
         walking.check_number(Path(address), len(names))
         if gone := [name for name in names if name not in there]:
-            raise UserError(f"{address}: {gone[0]}, of the Delta table's live rows, is gone: put it back")
+            raise UserError(f"{address}: {gone[0]}, with live rows of the Delta table, is gone: put it back")
         copy.fetch(names)
         copy.keep(names)
     size = sum(there[name].get("size") or 0 for name in copy.fetched)
@@ -68,7 +68,7 @@ def fetch(address: str, cache: Path, say: Callable[[str], None] = lambda line: N
 
 
 def _check_delta(address: str, store: Any, path: str, root: str, found: Iterable[str]) -> None:
-    """Checks that nothing but a whole Delta table is read of one, if the address is of any."""
+    """Checks that an address within a Delta table, or above one, is the folder of a table itself."""
     parents = [str(each) for each in PurePosixPath(root).parents][:-1] + [root] * (path != root)
     within = [name for name in found if walking.DELTA in PurePosixPath(_below(name, root)).parts[1:]]
     if within or any(objects.exists(store, f"{each}/{walking.DELTA}") for each in parents):
@@ -82,9 +82,9 @@ def _below(name: str, root: str) -> str:
 
 
 def putting(prepare: Callable[P, T]) -> Callable[P, T]:
-    """Wraps a function with a keyword `output`, a prepared folder to write, so that it may be an address too.
+    """Wraps a function that writes a prepared folder to the keyword `output`, so that this may be an address too.
 
-    Its meta.json is removed first and put last, so that a folder which is not whole is not a prepared one.
+    The meta.json there is removed first and written last, so that an incomplete folder is not a prepared one.
 
     Raises:
         UserError: if something else is at the address, or it can't be written.
@@ -98,7 +98,7 @@ def putting(prepare: Callable[P, T]) -> Callable[P, T]:
         with objects.reaching(address):
             there = [str(PurePosixPath(name).relative_to(root)) for name in store.find(root)]
         if there and prepared.META not in there:
-            raise UserError(f"{address}: not empty, and no prepared folder: name another --output")
+            raise UserError(f"{address}: not empty, and not a prepared folder: name another --output")
         if others := [name for name in there if name not in {prepared.META, PLOTS, *prepared.READ}]:
             raise UserError(f"{address}: holds {some(others)} too: move that elsewhere, or name another --output")
         with tempfile.TemporaryDirectory(prefix="jaxrec-") as folder:
@@ -119,9 +119,9 @@ def putting(prepare: Callable[P, T]) -> Callable[P, T]:
 
 
 def _found(store: Any, path: str) -> tuple[dict[str, dict], str]:
-    """Returns {name: what the store tells} of the files at a path, and the folder that they are copied from."""
+    """Returns {name: the store's facts} for the files at a path, and the folder that they are copied from."""
     if "**" in path:
-        raise UserError(f"{path}: ** stands for nothing here: name the folder, whose folders are read too")
+        raise UserError(f"{path}: ** is not supported: name the folder, whose subfolders are read too")
     if any(mark in path for mark in "*?["):
         parts = PurePosixPath(path).parts
         literal = next(at for at, part in enumerate(parts) if any(mark in part for mark in "*?["))

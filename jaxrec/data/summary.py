@@ -47,7 +47,7 @@ def _times(least: int, most: int, relative: bool) -> dict:
 
 
 def _tied(data: Interactions) -> int:
-    """Returns the number of rows with the same time as the user's row before."""
+    """Returns the number of rows with the same time as the user's previous row."""
     if data.times is None:
         return 0
     same = data.times[1:] == data.times[:-1]
@@ -69,16 +69,16 @@ def heavy(data: Interactions) -> list[tuple[str, float]]:
 def warning(user: str, share: float, users: int) -> str:
     """Returns a warning about a user from `heavy`."""
     return (
-        f"warning: {user!r} alone has {share:.1%} of the rows, among {users:,} users: a machine, or a word for a "
-        "missing value? --max-length N leaves out users with more than N rows"
+        f"warning: {user!r} alone has {share:.1%} of the rows, among {users:,} users: a machine, or a marker for "
+        "missing values? --max-length N leaves out users with more than N rows"
     )
 
 
 def padding(data: Interactions) -> list[str]:
     """Returns a warning about an item that seems to fill histories up to one length, as 0 does in [5, 8, 0, 0].
 
-    All users have as many rows, and it is in runs of several lengths at the ends of histories, or at their beginnings,
-    and nowhere else.
+    It does if all users have the same number of rows, and it occurs only in runs at the ends of histories, or only at
+    their beginnings, and these runs have several lengths.
     """
     length, uneven = divmod(len(data.items), len(data.users) or 1)
     if uneven or length < 3 or (np.diff(data.offsets) != length).any():
@@ -98,14 +98,14 @@ def padding(data: Interactions) -> list[str]:
     only = lambda id: f"--only {shlex.quote(f'COLUMN!={id}')}"
     return [
         f"warning: every history has {length:,} rows, and item {shown(id)} is in {rows:,} of them, all at one end: it "
-        f"is read as an item like others. Where it only fills them up, leave it out: {only(id)} with the "
-        "items' column, or a file without it"
+        f"is read like any other item. If it is only padding, leave it out: {only(id)} with the items' column, or "
+        "a file without it"
         for rows, id in sorted(found)[-1:]
     ]
 
 
 def _repeats(data: Interactions) -> dict[str, int]:
-    """Returns the number of rows with an item that the user had before, and of those at the same time."""
+    """Returns the number of rows that repeat an item of the user, and of those at the same time as the repeated one."""
     pair = np.repeat(np.arange(len(data.users)) * (len(data.catalogue.ids) + 1), np.diff(data.offsets))
     pair += data.items
     ordered = np.sort(pair)
@@ -180,7 +180,7 @@ def plot(data: Interactions, path: str | Path, name: str) -> None:
     lengths = np.diff(data.offsets)
     edges = np.unique(np.geomspace(1, lengths.max() + 1, 40).astype(int))
     axes[0].stairs(np.histogram(lengths, edges)[0] / np.diff(edges), edges, fill=True)
-    axes[0].set(xscale="log", xlabel="rows of a user", ylabel="users, a length")
+    axes[0].set(xscale="log", xlabel="rows of a user", ylabel="users per length")
     axes[0].set_title(printable(name, 80), parse_math=False)
     counts = np.zeros(len(data.catalogue.ids) + 1, np.int64)
     for part in maps.pieces(data.items):

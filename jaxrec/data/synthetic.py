@@ -6,7 +6,7 @@ user starts with a taste z_0, uniform over K, and a group drawn by the groups' p
     z_t   = z_{t-1}, but with probability `drift` a new one, uniform              taste: hidden, drifts
     c_t   = g(x_0)                           where t is a multiple of `period`    the cue: the first group comes back
             rule[g(x_{t-2}), g(x_{t-1})]     elsewhere (rule[g, g] at t = 1)      order 2
-    x_t   = (g, f, r), three independent draws, all repeated while they give an item that the user has had:
+    x_t   = (g, f, r), three independent draws, all redrawn while they give an item that the user has had:
             g = c_t, but with probability `whim` by popularity                    p(g | c_t)
             f = z_t, but with probability `stray` uniform                         p(f | z_t)
             r in proportion to (r + 1)^-skew                                      p(r | g, f)
@@ -54,7 +54,7 @@ class World:
 
     items: int  #: V
     seed: int
-    rule: np.ndarray  #: [G, G] the group called for after (the second to last group, the last group)
+    rule: np.ndarray  #: [G, G] the group that follows (the second to last group, the last group)
     popularity: np.ndarray  #: [G] p(g) of a first item or a whim
     weight: np.ndarray  #: [R] weights of ranks
     mass: np.ndarray  #: [G, K] sum of the weights of each group's and flavour's items
@@ -85,7 +85,7 @@ def world(
         items: catalogue size; at least groups x tastes, and twice the longest history.
         tastes: K, the number of tastes.
         groups: G, the number of groups.
-        seed: of the rule and of all users.
+        seed: for the rule and for all users.
         branches: number of groups that can follow a group by the rule; the group before decides which.
         period: the cue returns at every multiple of it.
         whim: see the module.
@@ -305,14 +305,14 @@ def _called(world, histories, t):
 
 
 def _blend(chance, count):
-    """Transition matrix [count, count]: keeps the value, or with this chance draws any."""
+    """Returns the transition matrix [count, count] that keeps a value, or with this chance draws any."""
     return np.full((count, count), chance / count) + (1 - chance) * np.eye(count)
 
 
 def _lengths(world, start, stop):
     shortest, longest = world.lengths
     keys = _keys(world, start, stop)
-    # few histories are near the longest; otherwise many questions would be at positions beyond most training histories
+    # makes histories near the longest rare; otherwise many questions would be beyond the end of most training histories
     u = np.minimum(_uniform(keys, LENGTH, 0), _uniform(keys, LENGTH, 1))
     return shortest + (u * (longest - shortest + 1)).astype(np.int64)
 

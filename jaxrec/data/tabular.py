@@ -1,4 +1,4 @@
-"""Tables of any format, by their columns and rows."""
+"""Reads tables of any format by their columns and rows."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ class Table(NamedTuple):
     names: list[str]  #: column names, with those of the file's folders and nested fields: events.aid
     lists: list[str]  #: the columns that are lists of plain values
     batches: Callable  #: {role: index of the column} -> batches, with a row per entry of lists of items
-    peek: Callable  #: as `batches`, but only the first rows are needed
+    peek: Callable  #: as `batches`, for when only the first rows are needed
 
 
 def table(file: File, given: Input) -> Table:
@@ -85,7 +85,7 @@ def _read_whole(file: File, kind: str) -> str:
 
 
 def _records(schema, read, peek=None):
-    """As `_reader_of`, for columns {name: type} with nested records. `read`, `peek`: {role: name} -> batches."""
+    """Like `_reader_of`, for columns {name: type} with nested records. `read`, `peek`: {role: name} -> batches."""
     names = nested.paths(schema)
     named = lambda read: lambda chosen: read({role: names[at] for role, at in chosen.items()})
     return names, nested.lists(schema), named(read), peek and named(peek)
@@ -95,11 +95,11 @@ def _check_undelimited(file: File, given: Input) -> None:
     """Checks that no separator or quote is given for a file without them."""
     said = {"--separator": given.separator is not None, "--quote": not given.quote}
     if wrong := [flag for flag, is_given in said.items() if is_given]:
-        raise UserError(f"{file}: no delimited text: leave out {some(wrong)}")
+        raise UserError(f"{file}: not delimited text: leave out {some(wrong)}")
 
 
 def choose(table: Table, given: dict[str, str], file: File | str) -> dict[str, int]:
-    """As `columns.choose`; also recognises nested fields, and lists named like items, item_ids or item_list."""
+    """Like `columns.choose`, but also recognises nested fields, and lists named like items, item_ids or item_list."""
     names, texts = table.names, {}
     for role in ("item", "time"):
         known = cols.KNOWN[role].split()
@@ -117,11 +117,11 @@ def choose(table: Table, given: dict[str, str], file: File | str) -> dict[str, i
         chosen = cols.choose(names, given, file, NAMED)
     except UserError as error:
         known = [name for name in fields if cols.plain(name.rpartition(".")[2]) in cols.KNOWN["item"].split()]
-        hint = f"; a field of a record is named so: --item {(known or fields)[0]}" if fields else ""
+        hint = f"; for a field of a record, --item {(known or fields)[0]}" if fields else ""
         raise UserError(f"{error}{hint}") from None
     for role, at in chosen.items():
         if within := [name for name in fields if name.startswith(f"{names[at]}.")]:
-            raise UserError(f"{file}: {names[at]} holds records: name a field of theirs, as --{role} {within[0]}")
+            raise UserError(f"{file}: {names[at]} holds records: name one of their fields, as --{role} {within[0]}")
     return chosen
 
 
@@ -141,11 +141,11 @@ def unread_lists(table: Table, chosen: dict[str, int]) -> str:
     named = [name for name in table.names if not _singular(name).isdisjoint(known) and name not in read]
     texts = _texts(table, [name for name in named if name not in table.lists])
     lists = [name for name in named if name in table.lists or histories.are_lists(texts.get(name, NOTHING))]
-    return f"; {lists[0]} is not read: --item {lists[0]} takes its lists for histories" if lists else ""
+    return f"; {lists[0]} is not read: --item {lists[0]} reads its lists as histories" if lists else ""
 
 
 def _texts(table: Table, columns: list[str]) -> dict[str, pl.Series]:
-    """Returns the first values of those columns that are text, {name: values}."""
+    """Returns {name: first values} of those of the columns that are text."""
     parents = [name for name in table.names if any(other.startswith(f"{name}.") for other in table.names)]
     wanted = {f"column {name}": table.names.index(name) for name in columns if name not in parents}
     first = next(iter(table.peek(wanted)), None) if wanted else None
@@ -156,7 +156,7 @@ def _texts(table: Table, columns: list[str]) -> dict[str, pl.Series]:
 
 
 def _check_joined(texts: dict[str, pl.Series], file: File | str) -> None:
-    """Checks that no column {name: its first values} holds histories that are no lists.
+    """Checks that no column {name: its first values} holds histories as text other than lists.
 
     Raises:
         UserError: if one does.
@@ -182,9 +182,9 @@ def unread(table: Table, chosen: dict[str, int]) -> list[int]:
 
 
 def first_values(table: Table, chosen: dict[str, int], numbers: list[int]) -> dict[int, pl.Series]:
-    """Returns the first values of those columns that have plain ones a row, or an entry of the lists of items.
+    """Returns the first values of the columns with a plain value per row, or per entry of the lists of items.
 
-    Categories are text there; bytes and objects are left out.
+    Categories become text; bytes and objects are left out.
     """
     item = table.names[chosen["item"]]
     wanted = [number for number in numbers if _goes_with(table, table.names[number], item)]

@@ -79,7 +79,7 @@ def test_real_data_from_a_frame_are_those_of_the_file(kind, real_data):
         ),
         (lambda f: f.head(0), {}, "polars DataFrame: no rows"),
         (lambda f: f, {"user": "nobody"}, "no such column; the columns are customer, sku, at, rating"),
-        (lambda f: f, {"separator": ","}, "a table in memory is no file: leave out separator"),
+        (lambda f: f, {"separator": ","}, "a table in memory is not a file: leave out separator"),
         (lambda f: f, {"on_bad_row": "drop"}, "choose one of error, skip"),
         (lambda f: f, {"k_core": 1_000}, "leaves 0 items"),
     ],

@@ -85,7 +85,7 @@ def _(folder, chance, number):
     records = pl.concat_list(records) if number % 5 == 4 else records
     flag = {"user_id": "user", "item_id": "item", "rating": "weight", "timestamp": "time"}[name]
     flags = (f"--{flag}", name)
-    cure = f"name a field of theirs, as --{flag} {name}.inner"
+    cure = f"name one of their fields, as --{flag} {name}.inner"
     return columns_spoiled(folder, chance, number, lambda data: data.with_columns(records), cure, both=flags)
 
 

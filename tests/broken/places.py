@@ -138,7 +138,7 @@ def _(folder, chance, number):
     lines = [line.replace(" ", separator) + "\n" for line in histories(chance)]
     for at in range(2):
         put(folder / "broken" / f"{at}.txt", "".join(lines[at::2]))
-    return Broken(put(folder / "good.txt", "".join(lines)), folder / "broken" / "*", "join them into one, as by cat")
+    return Broken(put(folder / "good.txt", "".join(lines)), folder / "broken" / "*", "join them, as with cat")
 
 
 @kind("times in a later shard alone")

@@ -239,7 +239,7 @@ def test_a_public_name_without_a_network_says_which_file_to_put_where(tmp_path, 
     monkeypatch.setitem(sources.PUBLIC, "ml-1m", dataclasses.replace(sources.PUBLIC["ml-1m"], url=url))
     assert cli.main(["prepare", "--input", "ml-1m", "--output", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    for part in ("'ml-1m'", url, str(tmp_path / "cache" / "ml-1m.zip"), str(tmp_path / "data"), "ml-1m.zip is found"):
+    for part in ("'ml-1m'", url, str(tmp_path / "cache" / "ml-1m.zip"), str(tmp_path / "data"), "ml-1m.zip is also"):
         assert part in error
     assert not (tmp_path / "out").exists() and "Traceback" not in error
 

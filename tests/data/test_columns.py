@@ -66,7 +66,7 @@ def test_a_name_is_taken_as_it_is_seen():
     names = ["viewer\xa0id", "\ufefffilm\u200b", "Film", "when"]
     assert choose(names, {"user": "viewer id", "item": "film"}, "f") == {"user": 0, "item": 1}
     assert choose(names, {"user": "VIEWER_ID", "item": "Film"}, "f") == {"user": 0, "item": 2}  # exact match first
-    with pytest.raises(UserError, match=r"--item FILM: two columns are called so: .* --item 2 or 3"):
+    with pytest.raises(UserError, match=r"--item FILM: two columns have this name: .* --item 2 or 3"):
         choose(names, {"user": "when", "item": "FILM"}, "f")
 
 
@@ -111,7 +111,7 @@ def test_sessions_may_stand_for_users():
         (
             ["user_id", "item", "USER-ID"],
             {},
-            "f: user_id, USER-ID could all be the user: name the one, as by --user user_id",
+            "f: user_id, USER-ID could all be the user: choose one, such as --user user_id",
         ),
     ],
 )
@@ -124,7 +124,7 @@ def test_two_columns_of_one_name_are_told_apart_by_their_numbers():
     names = ["user", "item", "item", "time"]
     with pytest.raises(UserError, match=r"two columns are called item: rename one, or .*, --item 2 or"):
         choose(names, {}, "f")
-    with pytest.raises(UserError, match=r"--item item: two columns are called so: rename one, or .* --item 2 or 3"):
+    with pytest.raises(UserError, match=r"--item item: two columns have this name: rename one, or .* --item 2 or 3"):
         choose(names, {"item": "item"}, "f")
     assert choose(names, {"item": "3"}, "f") == {"user": 0, "item": 2, "time": 3}
 
@@ -133,26 +133,26 @@ def test_columns_called_by_numbers_are_not_guessed():
     names = ["0", "1", "2"]
     assert choose(names, {"user": "0", "item": "1"}, "f") == {"user": 0, "item": 1}
     assert choose(names, {"user": "2", "item": "0"}, "f") == {"user": 2, "item": 0}
-    with pytest.raises(UserError, match=r"f: --user 1 may be the column called 1 or the one before it"):
+    with pytest.raises(UserError, match=r"f: --user 1 may be the column called 1, or the one before it"):
         choose(names, {"user": "1", "item": "2"}, "f")
-    with pytest.raises(UserError, match=r"as --user 0 --item 1 where these are their names"):
+    with pytest.raises(UserError, match=r"such as --user 0 --item 1 if these are their names"):
         choose(names, {}, "f")
 
 
 def test_the_choice_in_words():
     names = ["a", "b", "Stars"]
     assert said(names[:2], {"user": 1, "item": 0}) == "columns: user = b, item = a"
-    unread = "columns: user = a, item = b; Stars is not read: --weight Stars takes it for a weight"
+    unread = "columns: user = a, item = b; Stars is not read: --weight Stars reads it as the weight"
     assert said(names, {"user": 0, "item": 1}) == unread
     assert "not read" not in said(names, {"user": 0, "item": 1}, {"weight": ""})
     assert "not read" not in said(names, {"user": 0, "item": 1, "weight": 2})
     spaced = said(["a", "b", "Event Type"], {"user": 0, "item": 1})
-    assert spaced.endswith("; Event Type is not read: --type 'Event Type' takes it for the types of events")
+    assert spaced.endswith("; Event Type is not read: --type 'Event Type' reads it as the types of events")
     other = said(["a", "item_id", "product_id"], {"user": 0, "item": 1})
-    assert other.endswith("; product_id is not read: --item product_id takes it for the item")
+    assert other.endswith("; product_id is not read: --item product_id reads it as the item")
     assert "not read" not in said(["a", "item_id", "product_id"], {"user": 0, "item": 1}, {"item": "item_id"})
     for name in ("event_type", "Action", "events.type"):
-        unread = f"columns: user = a, item = b; {name} is not read: --type {name} takes it for the types of events"
+        unread = f"columns: user = a, item = b; {name} is not read: --type {name} reads it as the types of events"
         assert said(["a", "b", name], {"user": 0, "item": 1}) == unread
         assert "not read" not in said(["a", "b", name], {"user": 0, "item": 1, "type": 2})
         assert "not read" not in said(["a", "b", name], {"user": 0, "item": 1}, {"type": ""})

@@ -180,7 +180,7 @@ def test_what_is_not_understood_is_refused_with_a_cure(tmp_path, monkeypatch):
     path = tmp_path / "events"
     deltalake.write_deltalake(str(path), frame(0, 10))
     of_features(path, ["columnMapping"])
-    with pytest.raises(UserError, match=r"can't be read here.*prepare it by python -m jaxrec\.data\.spark"):
+    with pytest.raises(UserError, match=r"can't be read here.*prepare it with python -m jaxrec\.data\.spark"):
         logs.prepare(path)
     (tmp_path / "empty" / "_delta_log").mkdir(parents=True)
     with pytest.raises(UserError, match="can't be read here"):

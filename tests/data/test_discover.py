@@ -105,7 +105,7 @@ REFUSED = {
         "did you mean .*/a, .*/b?",
     ),
     "by a glob": ({"a/sequences.txt": b"1 2 3\n", "b/sequences.txt": b"1 2 3\n"}, "*/sequences.txt", "2 logs"),
-    "stars": ({"a/x.csv": ONE}, "**/x.csv", r"\*\* stands for nothing here: name the folder"),
+    "stars": ({"a/x.csv": ONE}, "**/x.csv", r"\*\* is not supported: name the folder"),
     "one key twice": ({"day=1/day=2/x.csv": ONE}, "", "two of its folders say day"),
     "shards that differ": ({"a/x.csv": ONE, "b/x.csv": b"who,what\n1,2\n"}, "", "shards have one header"),
     "a damaged shard": ({"a/x": gzip.compress(b"x" * 999)[:-9], "b/x": ONE}, "", "cut or damaged"),

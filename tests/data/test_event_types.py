@@ -147,7 +147,7 @@ def test_they_are_read_where_they_are_named_and_nowhere_else(kind, tmp_path):
     assert log.interactions.types.names == ("purchase", "view")
     assert log.interactions.types.numbers.tolist() == [2, 2, 1, 2, 0]
     assert plain.interactions.types is None
-    assert any("event_type is not read: --type event_type takes it" in note for note in plain.notes)
+    assert any("event_type is not read: --type event_type reads it" in note for note in plain.notes)
     assert "type = event_type" in log.notes[0] and "types            view 3, purchase 1, not known 1" in repr(log)
     assert log.fingerprint != plain.fingerprint == jaxrec.prepare(FRAME.drop("event_type")).fingerprint
     assert log.fingerprint == jaxrec.prepare(FRAME, type="event_type").fingerprint

@@ -29,7 +29,7 @@ def test_other_ids_keep_the_histories_and_another_order_does_not(films):
         films.items[films.offsets[1:] - 2],
         films.items[films.offsets[1:] - 1],
     )
-    for data, said in ((renamed, "so other ids alone"), (replace(films, items=swapped), "do not compare")):
+    for data, said in ((renamed, "so only the ids differ"), (replace(films, items=swapped), "do not compare")):
         found = identify(data)
         assert found.name == "ml-100k" and not found.same and said in found.words
         assert "the counts of ml-100k in another order or with other ids" in found.words
@@ -46,4 +46,4 @@ def test_every_known_data_set_is_the_one_that_lies_here(name, real_data):
     data = sources.load(str(folder))
     assert identify(data).name == name and identify(data).same
     turned = replace(data, items=(np.int32(len(data.catalogue.ids) + 1) - data.items))
-    assert "so other ids alone" in identify(turned).words
+    assert "so only the ids differ" in identify(turned).words

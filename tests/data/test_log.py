@@ -146,7 +146,7 @@ def test_sessions_of_users_that_number_their_own_do_not_run_together():
     rows = [("a", "1", 5, 1, "p"), ("b", "2", 5, 1, "p"), ("a", "2", 6, 1, "q"), ("a", "1", 7, 1, "p")]
     data, notes = collected(rows).interactions("f")
     assert data.sessions.offsets.tolist() == [0, 1, 2, 3, 4] and data.sessions.ids.tolist() == ["p", "q", "p", "p"]
-    assert notes[-1] == "visit: parted where another came between: 1"
+    assert notes[-1] == "visit: split where another came between: 1"
     _, notes = collected(rows[:3]).interactions("f")
     assert len(notes) == 1
 
@@ -200,7 +200,7 @@ def test_a_reader_s_reason_comes_first():
         (pl.Series([True, False]), "column what holds Boolean"),
         (pl.Series([1, 2]).cast(pl.Date), "column what holds Date"),
         (pl.Series(["5", "5"]), "f: 5 is the only item: a recommender needs two or more"),
-        (pl.Series(["a\nb"] * 2), r"^f: a\\nb is the only item: .*two or more; quotes .* say --quote none$"),
+        (pl.Series(["a\nb"] * 2), r"^f: a\\nb is the only item: .*two or more; .* within quotes: .* say --quote none$"),
         (pl.Series([], dtype=pl.String), "f: no rows: put interactions there"),
     ],
 )

@@ -35,7 +35,7 @@ def test_splits_come_in_their_order_and_that_is_said(names, within):
     files = [File(root / "a.zip", name) if within else File(root / name, root=root) for name in names]
     mixed, said = random.Random(0).sample(files, len(files)), []
     assert ordered(mixed, said.append) == files
-    assert said == [f"files in the order of the splits that their names say: {NAMES[names]}"] * bool(NAMES[names])
+    assert said == [f"files in the order of the splits in their names: {NAMES[names]}"] * bool(NAMES[names])
 
 
 SAVED = {  # as `datasets` saves to disk, and as its hub stores them
@@ -137,7 +137,7 @@ def test_a_log_whose_rows_are_newest_first_is_told_of_if_some_are_of_one_time(tm
         data = read(tmp_path / "log.csv", columns={"time": "time"}, say=said.append)
         told = [note for note in said if "newest first" in note]
         assert len(told) == (name == "newest first" and tied > 1)
-        assert all("160 have the time of their user's row before" in note for note in told)
+        assert all("160 have the same time as their user's row before" in note for note in told)
         if tied == 1:
             assert data.items.tolist() == [*range(1, 13)] * 20
 
@@ -169,4 +169,4 @@ def test_a_few_rows_after_one_of_their_own_user_say_nothing():
 def test_rows_of_two_users_are_not_of_one_time():
     """Where one user's newest row and the next user's oldest have the same time, that is no tie."""
     assert not noted([(user, user % 2 + time) for user in range(40) for time in (2, 1)])
-    assert noted([(user, time) for user in range(40) for time in (2, 1, 1)])[0].count("40 have the time")
+    assert noted([(user, time) for user in range(40) for time in (2, 1, 1)])[0].count("40 have the same time")

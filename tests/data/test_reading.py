@@ -69,7 +69,7 @@ def test_what_was_found_out_is_said(tmp_path):
     said, rows = [], []
     read(table("a.csv")(tmp_path, [("1", "1", START, 5), ("1", "2", START, 4)]), say=said.append, progress=rows.append)
     columns = "columns: user = user_id, item = item_id, time = timestamp"
-    assert said[0] == f"{columns}; rating is not read: --weight rating takes it for a weight"
+    assert said[0] == f"{columns}; rating is not read: --weight rating reads it as the weight"
     assert "timestamp: seconds" in said and rows == [2]
 
 
@@ -151,7 +151,7 @@ def test_a_ratings_csv_that_is_not_movielens_is_read_by_its_header(tmp_path):
             {"a.csv": "who,what\n1,2\n"},
             r"a\.csv: no column for the user .* columns are who, what: name it to prepare\.py with",
         ),
-        ({"a.csv": "user\n1\n"}, r"a\.csv: no column for the item is known"),
+        ({"a.csv": "user\n1\n"}, r"a\.csv: no column for the item is recognised"),
         (
             {"a.csv": "user,item\n1,2\n", "b.csv": "user,item,time\n1,2,3\n"},
             r"b\.csv: has columns for user, item, time, the files",
@@ -318,7 +318,7 @@ def test_items_without_a_row_in_the_table_of_items_are_counted(tmp_path):
 def test_a_prepared_folder_is_as_it_was_read(tmp_path):
     path = next(way for way in WAYS if way.name == "prepared").write(tmp_path, SPECIMENS)
     for options in ({"ids": "text"}, {"keep_na_ids": True}, {"time_format": "%Y"}, {"only": ["user=1"]}):
-        with pytest.raises(UserError, match="read as prepared, which has no columns to read so: leave out --"):
+        with pytest.raises(UserError, match="read as prepared, which has no columns to read this way: leave out --"):
             read(path, **options)
     with pytest.raises(UserError, match="no ids 'float': choose one of integer, text"):
         read(path, ids="float")

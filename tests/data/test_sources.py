@@ -181,7 +181,7 @@ def test_without_a_network_both_places_are_named(root, served, monkeypatch):
     served()
     with pytest.raises(UserError, match=r"no connection") as caught:
         load("tiny")
-    for part in ("'tiny'", sources.PUBLIC["tiny"].url, f"put it as {sources.cache() / 'tiny.txt'}", f"{root},"):
+    for part in ("'tiny'", sources.PUBLIC["tiny"].url, f"put it as {sources.cache() / 'tiny.txt'}", f"({root})"):
         assert part in str(caught.value)
     monkeypatch.delenv("JAXREC_DATA")
     with pytest.raises(UserError, match=r"set \$JAXREC_DATA to"):
@@ -243,7 +243,7 @@ def test_public_data_sets_have_files_of_their_own():
 @pytest.mark.parametrize("name", ["ml-1m-sasrec", "ml-1m"])
 def test_another_version_of_a_public_data_set_is_refused(root, name):
     (root / "shop").rename(root / name)
-    with pytest.raises(UserError, match=r"another version than ml-1m-sasrec: 1 users, 2 items, 2 inter.* 999,611"):
+    with pytest.raises(UserError, match=r"another version of ml-1m-sasrec: 1 users, 2 items, 2 inter.* 999,611"):
         load("ml-1m-sasrec")
     assert len(load(str(root / name)).items) == 2
 

@@ -36,7 +36,7 @@ def test_notes_on_ids_are_said_of_users_and_items(tmp_path):
         said = []
         (tmp_path / "sequences.txt").write_text(f"{odd}\n2 x y\nu 7 8\n")
         read(tmp_path / "sequences.txt", say=said.append)
-        assert any("invisible characters, are parts of them" in line for line in said)
+        assert any("invisible characters, are part of them" in line for line in said)
 
 
 def test_words_for_missing_values_are_ids_of_lines_only_where_that_is_said(tmp_path):

@@ -199,8 +199,8 @@ def test_every_field_that_spans_lines_is_counted(tmp_path):
     [
         ("sequences.txt", "1 5 6\n", {"quote": "none"}, "read as sequences: leave out --quote, or say"),
         ("u.data", "1\t5\t3\t1\n", {"separator": ",", "format": "movielens"}, "read as movielens: leave out --sep"),
-        ("a.jsonl", '{"user": 1, "item": 2}\n', {"separator": ","}, r"no delimited text: leave out --separator"),
-        ("a.jsonl", '{"user": 1, "item": 2}\n', {"quote": "none"}, "no delimited text: leave out --quote"),
+        ("a.jsonl", '{"user": 1, "item": 2}\n', {"separator": ","}, r"not delimited text: leave out --separator"),
+        ("a.jsonl", '{"user": 1, "item": 2}\n', {"quote": "none"}, "not delimited text: leave out --quote"),
         ("a.csv", "user,item\n", {"quote": "'"}, 'no quote "\'": choose one of ", none'),
     ],
 )

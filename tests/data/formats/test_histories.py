@@ -286,7 +286,7 @@ def test_lists_are_known_by_the_plural_of_a_name(tmp_path, write, items, times):
     found = read(write(tmp_path, frame))
     assert found.items.tolist() == [1, 2, 2] and found.times[0] == START * 10**6
     numbers = frame.with_columns(pl.col("n").alias(items))
-    with pytest.raises(UserError, match="no column for the item is known"):
+    with pytest.raises(UserError, match="no column for the item is recognised"):
         read(write(tmp_path, numbers))
 
 

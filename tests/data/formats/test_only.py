@@ -144,7 +144,7 @@ def test_what_cannot_be_is_said(tmp_path, only, message):
 
 def test_formats_without_columns_have_none_to_choose_by(tmp_path):
     (tmp_path / "sequences.txt").write_text("1 5 6\n")
-    with pytest.raises(UserError, match="read as sequences, which has no columns to read so: leave out --only"):
+    with pytest.raises(UserError, match="read as sequences, which has no columns to read this way: leave out --only"):
         read(tmp_path, only=["user=1"])
 
 

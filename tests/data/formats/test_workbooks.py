@@ -135,7 +135,7 @@ def test_bad_rows_have_the_numbers_of_the_sheet(tmp_path):
 @pytest.mark.usefixtures("engine")
 def test_a_sheet_without_a_header_is_read_by_numbers(tmp_path):
     path = workbook(tmp_path / "a.xlsx", A=[[1, 5, 9], [1, 6, 8], [2, None, 7]])
-    with pytest.raises(UserError, match="number them, as --user 1 --item 2"):
+    with pytest.raises(UserError, match="give numbers, such as --user 1 --item 2"):
         read(path)
     columns = {"user": "1", "item": "2"}
     with pytest.raises(UserError, match=r"row 3: .*column 2 is empty"):
@@ -148,7 +148,7 @@ def test_a_sheet_without_a_header_is_read_by_numbers(tmp_path):
 def test_names_of_columns_are_the_sheet_s(tmp_path):
     rows = [["user", "item", "user", "", None], ["a", 1, "x", 5, None], ["b", 2, "y", 6, None]]
     twice = workbook(tmp_path / "a.xlsx", A=rows)
-    with pytest.raises(UserError, match=r"two columns are called user: rename one, or take one by .*, --user 1 or 3"):
+    with pytest.raises(UserError, match=r"two columns are called user: rename one, or choose one by .*, --user 1 or 3"):
         read(twice)
     assert read(twice, columns={"user": "3"}).users.tolist() == ["x", "y"]
     data = read(workbook(tmp_path / "b.xlsx", A=[["user", "item", "item_1"], ["a", 1, 3], ["a", 2, 4]]))
@@ -166,7 +166,7 @@ def test_what_cannot_be_read_is_said(tmp_path, monkeypatch):
         read(workbook(tmp_path / "none.xlsx", A=[]))
     with pytest.raises(UserError, match="no rows"):
         read(workbook(tmp_path / "header.xlsx", A=[HEADER]))
-    with pytest.raises(UserError, match=r"no delimited text: leave out --separator"):
+    with pytest.raises(UserError, match=r"not delimited text: leave out --separator"):
         read(two, separator=",")
     monkeypatch.setattr(workbooks, "LARGEST", 100)
     with pytest.raises(UserError, match=r"two\.xlsx: the workbook has [\d,]+ bytes, unpacked: save its sheet as \.csv"):

@@ -251,7 +251,7 @@ def test_memory_is_for_files_and_a_folder(tmp_path):
         jaxrec.prepare(frame, output=tmp_path / "out", memory="1GiB")
     with pytest.raises(UserError, match="with output"):
         jaxrec.prepare("synthetic:users=5", memory="1GiB")
-    with pytest.raises(UserError, match="made in memory"):
+    with pytest.raises(UserError, match="generated in memory"):
         jaxrec.prepare("synthetic:users=5", output=tmp_path / "out", memory="1GiB")
 
 

@@ -100,9 +100,7 @@ def test_hours_beside_days_are_not_left_out_unless_days_are_enough(tmp_path, nam
     hours = dict(zip(names.split(", "), columns, strict=True))
     frame, path = pl.DataFrame({"user": [1, 1], "item": [1, 2], "date": ["2020-01-01"] * 2, **hours}), tmp_path / "a"
     CLOCK[kind](frame, path)
-    with pytest.raises(
-        UserError, match=f"{names} holds times of day .*, and date the dates: .* take --time date where"
-    ):
+    with pytest.raises(UserError, match=f"{names} holds times of day .*, and date the dates: .* take --time date if"):
         read(path)
     assert read(path, columns={"time": "date"}).items.tolist() == [1, 2]
     CLOCK[kind](frame.head(1).vstack(frame.head(1).with_columns(item=pl.lit(2, pl.Int64))), path)

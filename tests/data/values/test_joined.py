@@ -182,7 +182,7 @@ def test_text_in_brackets_is_known_by_the_plural_of_a_name(tmp_path, header, gap
     said = []
     (tmp_path / "a.csv").write_text(f'user,item,{header}\n1,5,"[1, 2]"\n2,6,"[3]"\n')
     assert len(read(tmp_path / "a.csv", say=said.append).items) == 2
-    assert f"; {header} is not read: --item {header} takes its lists for histories" in said[0]
+    assert f"; {header} is not read: --item {header} reads its lists as histories" in said[0]
 
 
 @given(

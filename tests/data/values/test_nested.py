@@ -63,9 +63,9 @@ def test_the_events_of_sessions_are_the_same_from_json_and_parquet(sessions, siz
 def test_the_message_names_a_field_that_works(tmp_path):
     pl.DataFrame(SESSIONS).write_parquet(tmp_path / "a.parquet")
     for path in (put(tmp_path, SESSIONS), tmp_path / "a.parquet"):
-        with pytest.raises(UserError, match=r"the columns are session, events, events.aid, .*named so: --item events"):
+        with pytest.raises(UserError, match=r"the columns are session, events, events.aid, .* a record, --item events"):
             read(path)
-        with pytest.raises(UserError, match=r"events holds records: name a field of theirs, as --item events\.aid"):
+        with pytest.raises(UserError, match=r"events holds records: name one of their fields, as --item events\.aid"):
             read(path, columns={"item": "events"})
         found = read(path, columns={"item": "events.aid"})  # the time beside it is recognised by its name
         assert found.offsets.tolist() == [0, 2, 3] and found.times is not None

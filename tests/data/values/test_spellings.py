@@ -65,7 +65,7 @@ def test_integers_are_exact_or_none():
     assert dict(zip(WHOLE, integers(pl.Series(list(WHOLE))).to_list(), strict=True)) == WHOLE
 
 
-SPACED = "what: spaces at the ends of ids, and invisible characters, are parts of them, as of "
+SPACED = "what: spaces at the ends of ids, and invisible characters, are part of them, as in "
 
 
 def test_spaces_are_parts_of_ids_and_said():
@@ -125,7 +125,7 @@ def test_two_ids_that_are_one_in_another_spelling_are_refused_and_the_cures_read
 def test_words_whose_accents_are_characters_of_their_own_are_ids_and_said(other):
     ids = collected(["\xe9t\xe9", other, "a"])
     assert ids.order()[0].tolist() == sorted(["\xe9t\xe9", other, "a"])
-    assert "look alike and are two ids" in ids.notes()[0]
+    assert "look alike but are two ids" in ids.notes()[0]
     assert not collected([other, "a"]).notes()
 
 

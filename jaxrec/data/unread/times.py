@@ -45,8 +45,8 @@ def check(given: Input, file: File | str, table: Table, chosen: dict[str, int], 
     parts = [names[at] for at in parts_of_dates.named(names, others) if parts_of_dates.hold(found.get(at), names[at])]
     if len(parts) > 1:
         raise UserError(
-            f"{file}: no column is known as the time by its name, but {some(parts)} read as parts of one: put a column "
-            f"of whole dates beside them (2024-01-31 23:59:00), or take the order of the file with --time {cols.NONE} "
+            f"{file}: no column is recognised as the time by its name, but {some(parts)} read as parts of one: add "
+            f"a column of whole dates (2024-01-31 23:59:00), or take the order of the file with --time {cols.NONE} "
             "(to prepare.py)"
         )
     _check_item(given, file, names, chosen["item"], found, others)

@@ -104,7 +104,7 @@ class Times:
         other = {DATES: number, DAYS: number | dated}.get(self.written or "", dated)
         if other.any():
             self.mixed += int(other.sum())
-            unlike = f"{self.name} is not a time like the others: numbers in most rows, a date here"
+            unlike = f"{self.name} is no time in the form of the others: numbers in most rows, a date here"
             but = {DATES: f"{why}, but a number", DAYS: why}.get(self.written or "", unlike)
             flaws.insert(0, (other, f"{but}: write all in one form"))
         return flaws

@@ -175,7 +175,7 @@ def test_a_continued_training_begins_where_the_one_before_ended(tmp_path):
         before = tmp_path / f"fold-{fold - 1}" / ("two-tower-0" if fold == 1 else "two-tower,-continued-0")
         config = json.loads((tmp_path / f"fold-{fold}" / "two-tower,-continued-0" / "config.json").read_text())
         assert config["config"]["init_from"] == str(before)
-    with pytest.raises(jaxrec.UserError, match="seed is no key"):
+    with pytest.raises(jaxrec.UserError, match="seed can't be set here"):
         jaxrec.backtest(cycles(), ["two-tower"], **options, continued={"seed": 1}, workdir=tmp_path)
 
 

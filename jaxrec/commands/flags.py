@@ -55,7 +55,7 @@ def evaluate(parser: argparse.ArgumentParser) -> None:
         "--target-types",
         default="",
         metavar="TYPE[,...]",
-        help="for a baseline or scores: only events of these types are targets, as in purchase (default: all)",
+        help="for a baseline or scores: only events of these types are targets, such as purchase (default: all)",
     )
     parser.add_argument(
         "--protocol",

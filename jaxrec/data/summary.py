@@ -138,7 +138,7 @@ def show(told: dict, steps: list[Step], splits: dict[str, str], console: Console
     console.print(table)
     length, times = told["length"], told["times"]
     short = f"{told['short_users']:,} users with fewer than three rows, used for training only"
-    repeats = f"{told['repeats']:,} rows repeat an item of the same user, {told['repeats_at_once']:,} the row before"
+    repeats = f"{told['repeats']:,} rows repeat an item of the user, {told['repeats_at_once']:,} of them immediately"
     lines = [
         ("length", ", ".join(f"{name} {value:.0f}" for name, value in length.items() if name != "mean")),
         ("", f"mean {length['mean']:.1f}; {short}"),

@@ -179,7 +179,10 @@ def _plateau(config):
             "its rate: set config.optim.plateau below config.patience"
         )
     if "valid_fraction" in registry.find("split", config.split).keys and not config.valid_fraction:
-        raise UserError("config.optim.schedule is plateau, and with config.valid_fraction=0 there is no validation")
+        raise UserError(
+            "config.optim.schedule is plateau, and with config.valid_fraction=0 there is no validation: set "
+            "config.valid_fraction=0.1, or another schedule"
+        )
 
 
 def _model(config, model):

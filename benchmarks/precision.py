@@ -2,6 +2,7 @@
 
     python -m benchmarks.precision --recipes sasrec_softmax_beauty gru4rec_beauty
     python -m benchmarks.precision --recipes sasrec_softmax_ml1m --seeds 3
+    python -m benchmarks.precision --recipes default --dataset beauty-5core --seeds 3
 
 Trainings are stored under --runs, and are resumed, or reused when complete; each run adds to the result. Ranks are by
 full ranking in the precision of the training, and the difference is paired by user. This measures what is learned, not
@@ -21,17 +22,18 @@ from jaxrec.evaluation.comparison import paired
 PRECISIONS = ("float32", "bfloat16")
 
 
-def measure(recipe, seeds, runs):
+def measure(recipe, dataset, seeds, runs):
     """Returns the test metrics in each precision, and what bfloat16 gains."""
-    log = as_log(recipes.read(recipe, {}).values["dataset"])
+    log = as_log(dataset or recipes.read(recipe, {}).values["dataset"])
     made = {
-        name: [train(log, recipe, {"precision": name}, runs / recipe, name, seed) for seed in range(seeds)]
+        name: [train(log, recipe, {"precision": name}, runs, name, seed) for seed in range(seeds)]
         for name in PRECISIONS
     }
     asked = {name: ranks(log, found, "test") for name, found in made.items()}
     rows = {name: summary(found) for name, found in asked.items()}
     gain = paired(asked["bfloat16"], asked["float32"])
-    return {"data": Path(log.dataset).name, "seeds": seeds, **rows, "gain": gain, "machine": record.machine()}
+    stamp = {"machine": record.machine(), "commit": record.commit()}
+    return {"data": Path(log.dataset).name, "seeds": seeds, **rows, "gain": gain, **stamp}
 
 
 def main(flags):
@@ -39,13 +41,15 @@ def main(flags):
     for recipe in flags.recipes:
         path = record.place("precision", "json")
         kept = json.loads(path.read_text())["recipes"] if path.exists() else {}
-        found = {recipe: measure(recipe, flags.seeds, flags.runs)}
+        name = f"{recipe} dataset={Path(flags.dataset).name}" if flags.dataset else recipe
+        found = {name: measure(recipe, flags.dataset, flags.seeds, flags.runs / name.replace(" dataset=", "-"))}
         record.write("precision", {"kind": "precision", "recipes": kept | found})
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", required=True, metavar="NAME", help="recipes in configs/")
+    parser.add_argument("--dataset", help="for recipes that name none, as default")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/precision"), help="folder of the trainings")
     main(parser.parse_args())

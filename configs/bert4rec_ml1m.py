@@ -39,7 +39,7 @@ def get_config():
                 "init": "normal",
                 "transform": False,
             },
-            "loss": {"name": "softmax", "negatives": 0},
+            "loss": {"name": "softmax"},
             "optim": {"name": "adam", "learning_rate": 1e-3},
         }
     )

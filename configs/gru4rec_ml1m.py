@@ -35,7 +35,7 @@ def get_config():
                 "init": "uniform",
                 "embedding": "shared",
             },
-            "loss": {"name": "softmax", "negatives": 0},
+            "loss": {"name": "softmax"},
             "optim": {"name": "adam", "learning_rate": 5e-3},
         }
     )

@@ -23,7 +23,7 @@ def get_config():
             "eval_every": 5,
             "patience": 0,
             "model": {"name": "sasrec", "dim": 64, "layers": 2, "heads": 1, "dropout": 0.1, "init": "normal"},
-            "loss": {"name": "softmax", "negatives": 0},
+            "loss": {"name": "softmax"},
             "optim": {"name": "adam", "learning_rate": 3e-3, "schedule": "cosine"},
         }
     )

@@ -23,7 +23,7 @@ def get_config():
             "eval_every": 1,
             "patience": 10,
             "model": {"name": "two-tower", "dim": 64, "layers": 2, "dropout": 0.1, "init": "normal"},
-            "loss": {"name": "softmax", "negatives": 0},
+            "loss": {"name": "softmax"},
             "optim": {"name": "adam", "learning_rate": 1e-3},
         }
     )

@@ -48,8 +48,8 @@ def _with_metric(config):
     if not _validates(dataclasses.asdict(config)):
         if config.select_by:
             raise UserError(
-                f"config.select_by is {config.select_by}, and with config.valid_fraction=0 there is no validation: leave "
-                "select_by out, or set config.valid_fraction=0.1"
+                f"config.select_by is {config.select_by}, and with config.valid_fraction=0 there is no validation: "
+                "leave select_by out, or set config.valid_fraction=0.1"
             )
         return config
     chosen = config.select_by or registry.find("split", config.split).select_by

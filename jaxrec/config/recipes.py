@@ -12,6 +12,7 @@ from jaxrec.config.keys import AUTO, Config
 from jaxrec.system.errors import UserError
 
 FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs"]  # installed, or in a checkout
+PARTS = ("model", "loss")  # groups of keys that depend on their `name`
 TEXTS = ("dataset", "init_from")  # keys whose values are always text
 
 
@@ -51,9 +52,9 @@ def read(name: str, overrides: Mapping[str, Any]) -> Recipe:
 
 
 def changed(values: dict, overrides: Mapping[str, Any], name: str) -> Recipe:
-    """Returns the Recipe of nested values with changed keys. Another model also changes the keys in its `suits`."""
+    """Returns the Recipe of nested values with changed keys. Another model or loss also changes what it `suits`."""
     values = copy.deepcopy(earlier.modernised(values))
-    model = values.get("model", {}).get("name") if isinstance(values.get("model"), dict) else None
+    model, loss = (values[part].get("name") if isinstance(values.get(part), dict) else None for part in PARTS)
     given = set()
     for key, text in overrides.items():
         now, value = earlier.renamed(key, literal(text))
@@ -69,7 +70,8 @@ def changed(values: dict, overrides: Mapping[str, Any], name: str) -> Recipe:
         given.add(now)
         if now != key:
             earlier.warn(f"config.{key} is renamed to config.{now}")
-    return Recipe(values, name, suiting.suited(values, model, given))
+    notes = (*suiting.suited(values, model, given), *suiting.suited_loss(values, loss, given))
+    return Recipe(values, name, notes)
 
 
 def literal(text: Any) -> Any:

@@ -274,7 +274,7 @@ def resolve(values: Mapping[str, Any], interactions: Interactions) -> tuple[dict
     (32, 24, ['length=24: 0% of the histories are longer'])
 
     Raises:
-        UserError: a key is `auto`, and no rule resolves it; or a key that rules depend on is unknown, missing or invalid.
+        UserError: a key is `auto`, and no rule resolves it, or one that rules depend on is unknown, missing or invalid.
     """
     chosen = flatten(dict(values))
     asked = [key for key, value in chosen.items() if value == AUTO]

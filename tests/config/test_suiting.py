@@ -4,6 +4,7 @@ import pytest
 
 from jaxrec.config import parsing, recipes, registry
 from jaxrec.data import sources
+from jaxrec.system.errors import UserError
 from jaxrec.training import auto
 
 SHIPPED = [path.stem for path in recipes.shipped()]
@@ -92,3 +93,40 @@ def test_a_key_that_there_is_not_is_found_before_a_log_is_read(values, said):
     with pytest.raises(parsing.UserError, match=said.replace("?", r"\\?")):
         parsing.check_keys(values)
     parsing.check_keys(recipes.read("default", {}).values)
+
+
+LOSSES = registry.names("loss")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_recipe_takes_every_loss(name):
+    """A loss by its name alone: it draws negatives as the recipe's own loss does, or else as suits it."""
+    plain = parsing.flatten(parsing.to_dict(resolved(recipes.read(name, {}))))
+    was = recipes.read(name, {}).values["loss"]
+    for loss in LOSSES:
+        recipe, entry = recipes.read(name, {"loss.name": loss, "optim.sparse": "False"}), registry.find("loss", loss)
+        made = parsing.flatten(parsing.to_dict(resolved(recipe)))
+        assert made["loss.name"] == loss
+        noted = [note for note in recipe.notes if note.startswith(f"for {loss} ")]
+        if loss == was["name"]:
+            assert made | {"optim.sparse": plain["optim.sparse"]} == plain and not noted
+            continue
+        kept = {key: was[key] for key in ("negatives", "sampling", "share") if key in was} if entry.sampled else {}
+        as_suits = entry.sampled and (not kept or (loss == "gbce" and "uniform" not in was.get("sampling", "uniform")))
+        wanted = entry.suits if as_suits else kept
+        assert {f"loss.{key}": value for key, value in wanted.items()}.items() <= made.items()
+        assert len(noted) == as_suits
+        assert all(f"loss.{key}={value}" in noted[0] for key, value in (entry.suits if noted else {}).items())
+
+
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if registry.find("loss", loss).sampled])
+def test_what_is_given_of_a_loss_stays(loss):
+    made = resolved(recipes.read("default", {"loss.name": loss, "loss.negatives": "7", "loss.sampling": "uniform"}))
+    assert (made.loss.negatives, made.loss.sampling, made.loss.share) == (7, "uniform", "slot")
+    few = resolved(recipes.read("default", {"loss.name": loss, "loss.negatives": "7"}))
+    assert few.loss.negatives == 7
+
+
+def test_what_is_given_of_a_loss_and_does_not_go_together_is_named():
+    with pytest.raises(UserError, match=r"config\.loss\.negatives is missing"):
+        resolved(recipes.read("default", {"loss.name": "bpr-max", "loss.sampling": "uniform", "loss.alpha": "0.1"}))

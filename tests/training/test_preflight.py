@@ -22,14 +22,17 @@ from jaxrec.training.feed import Feed
 
 LOG = sources.load("synthetic:users=300,items=200")
 ABOUT = pl.DataFrame({"genre": [["A", "B|A", "C"][item % 3] for item in range(len(LOG.catalogue.ids))]})
-FLAG = re.compile(r"--config\.([\w.]+)=([\w.]+)")
+FLAG = re.compile(r"--config\.([\w.]+)=([\w.-]+)")
 SOFTMAX = {"name": "softmax"}
 SAMPLED = {"loss.name": "bce", "loss.negatives": 1}
 
 
 def assembled(devices=1, **changes):
-    values = recipes.changed(BASE | {"loss": SOFTMAX}, {"length": 30, "dataset": "synthetic"} | changes, "").values
-    config = parsing.from_dict(values)
+    return assembled_from(recipes.changed(BASE | {"loss": SOFTMAX}, {"length": 30} | changes, "").values, devices)
+
+
+def assembled_from(values, devices=1):
+    config = parsing.from_dict(values | {"dataset": "synthetic"})
     log = dataclasses.replace(LOG, catalogue=LOG.catalogue._replace(about=ABOUT))
     return assembly.assemble(config, assembly.split_of(config, log), jax.devices()[:devices])
 
@@ -136,6 +139,22 @@ def test_gradients_of_the_batch_s_items_alone_are_proposed_where_they_are_not_us
     )
     assert sparse(**SAMPLED) and not sparse(**SAMPLED, **{"optim.sparse": True})
     assert not sparse(**SAMPLED, **{"optim.name": "adamw"}) and not sparse()
+
+
+@pytest.mark.parametrize(
+    ("more", "sparse"),
+    [({}, True), ({"loss.label_smoothing": 0.5}, True), ({"optim.name": "adamw"}, False), ({"optim.ema": 0.5}, False)],
+)
+def test_a_large_catalogue_s_softmax_is_cured_by_flags_that_any_recipe_takes(more, sparse, monkeypatch):
+    """Keys of the softmax alone are left out with it, and negatives come along."""
+    monkeypatch.setattr(preflight, "LARGE", len(LOG.catalogue.ids))
+    of = BASE | {"loss": SOFTMAX}
+    recipe = lambda changes: recipes.changed(recipes.changed(of, {"length": 30} | more, "").values, changes, "").values
+    made = lambda changes: assembled_from(recipe(changes))
+    (cure,) = [each for each in preflight._cures(made({}), preflight.Needs(1, 1, 10**9), 10**6) if "softmax" in each]
+    config = made(dict(FLAG.findall(cure))).config
+    assert (config.loss.name, config.optim.sparse, config.loss.negatives > 0) == ("sampled-softmax", sparse, True)
+    assert not any("softmax" in each for each in preflight._cures(made({}), preflight.Needs(10**7, 0, 1), 10**6))
 
 
 def test_a_state_without_gradients_of_all_params_needs_no_room_for_them(monkeypatch):

@@ -11,4 +11,4 @@ def bce(positive: jax.Array, negative_K: jax.Array, valid_K: jax.Array) -> jax.A
     return jax.nn.softplus(-positive) + jnp.where(valid_K, jax.nn.softplus(negative_K), 0).sum()
 
 
-LOSS = sampled("bce", lambda options, items: bce)
+LOSS = sampled("bce", lambda options, items: bce, suits={"negatives": 1})

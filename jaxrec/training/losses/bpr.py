@@ -12,4 +12,4 @@ def bpr(positive: jax.Array, negative_K: jax.Array, valid_K: jax.Array) -> jax.A
     return each_K.sum() / jnp.maximum(valid_K.sum(), 1)
 
 
-LOSS = sampled("bpr", lambda options, items: bpr)
+LOSS = sampled("bpr", lambda options, items: bpr, suits={"negatives": 1})

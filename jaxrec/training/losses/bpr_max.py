@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrec.config.fields import key, not_negative
 from jaxrec.config.keys import SampledOptions
-from jaxrec.training.losses.entry import sampled
+from jaxrec.training.losses.entry import MANY, sampled
 
 
 def bpr_max(bpreg: float, elu: float) -> Callable:
@@ -42,4 +42,4 @@ class BPRMaxOptions(SampledOptions):
     elu: float = key(not_negative, 0.0)  #: scores below 0 become elu (exp s - 1); 0 leaves them
 
 
-LOSS = sampled("bpr-max", lambda options, items: bpr_max(options.bpreg, options.elu), BPRMaxOptions)
+LOSS = sampled("bpr-max", lambda options, items: bpr_max(options.bpreg, options.elu), BPRMaxOptions, suits=MANY)

@@ -1,7 +1,7 @@
 """The registry entry of a loss: its keys, their rules, and how its total is built."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from jaxrec.config import registry
@@ -10,6 +10,9 @@ from jaxrec.config.keys import IN_BATCH, LossOptions, SampledOptions
 from jaxrec.config.registry import Entry
 from jaxrec.system.errors import UserError
 from jaxrec.training.losses.totals import total
+
+#: negatives for losses that compare a target with many: a batch's other targets, and items drawn by popularity
+MANY: Mapping[str, Any] = {"negatives": 2_048, "sampling": "mixed", "share": "batch", "alpha": 0.5}
 
 
 def _agreed(options: Any) -> None:
@@ -28,6 +31,8 @@ class LossEntry(Entry):
     options: type[LossOptions] = LossOptions  #: a frozen dataclass of its keys
     check: Callable[[Any], None] = _agreed  #: (options) -> None; raises UserError if they don't go together
     slot: Callable[[Any, int], Callable] | None = None  #: (options, items) -> the loss of a slot, if it is sampled
+    #: {key of `loss`: value} for recipes that were written for another loss and say nothing of it
+    suits: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sampled(self) -> bool:
@@ -40,6 +45,7 @@ def sampled(
     slot: Callable[[Any, int], Callable],
     options: type[SampledOptions] = SampledOptions,
     check: Callable[[Any], None] = _agreed,
+    suits: Mapping[str, Any] | None = None,
 ) -> LossEntry:
     """Returns the entry of a loss that compares a target with sampled negatives.
 
@@ -48,6 +54,7 @@ def sampled(
         slot: (options, number of items) -> the loss of one slot, (positive [], negative_K, valid_K) -> [].
         options: the dataclass of its keys, in addition to those of sampling.
         check: raises UserError if its options are invalid.
+        suits: as in LossEntry.
     """
 
     def build(options, items, axis=None):
@@ -57,7 +64,8 @@ def sampled(
         check_sampling(options)
         check(options)
 
-    return LossEntry(name=name, options=options, build=build, build_sharded=build, check=check_all, slot=slot)
+    made = {"build": build, "build_sharded": build, "check": check_all, "slot": slot}
+    return LossEntry(name=name, options=options, suits=suits or {}, **made)
 
 
 def build(options: LossOptions, items: int, axis: str | None = None) -> Callable:

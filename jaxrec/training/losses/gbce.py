@@ -63,4 +63,4 @@ def slot(options: GBCEOptions, items: int) -> Callable:
     return gbce(items, options.gbce_t)
 
 
-LOSS = sampled("gbce", slot, GBCEOptions, check)
+LOSS = sampled("gbce", slot, GBCEOptions, check, suits={"negatives": 256})

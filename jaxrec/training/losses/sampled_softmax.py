@@ -11,7 +11,7 @@ from jaxrec.config.fields import among, default, key, positive, share
 from jaxrec.config.keys import IN_BATCH, SampledOptions
 from jaxrec.kernels import reductions
 from jaxrec.system.errors import UserError
-from jaxrec.training.losses.entry import sampled
+from jaxrec.training.losses.entry import MANY, sampled
 
 
 def sampled_softmax(positive: jax.Array, negative_K: jax.Array, valid_K: jax.Array) -> jax.Array:
@@ -64,4 +64,10 @@ def check(options: SampledSoftmaxOptions) -> None:
         )
 
 
-LOSS = sampled("sampled-softmax", lambda options, items: scaled(options.scale), SampledSoftmaxOptions, check)
+LOSS = sampled(
+    "sampled-softmax",
+    lambda options, items: scaled(options.scale),
+    SampledSoftmaxOptions,
+    check,
+    suits={**MANY, "logq": 1.0},
+)

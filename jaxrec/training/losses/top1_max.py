@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.training.losses.bpr_max import log_shares
-from jaxrec.training.losses.entry import sampled
+from jaxrec.training.losses.entry import MANY, sampled
 
 
 def top1_max(positive: jax.Array, negative_K: jax.Array, valid_K: jax.Array) -> jax.Array:
@@ -17,4 +17,4 @@ def top1_max(positive: jax.Array, negative_K: jax.Array, valid_K: jax.Array) -> 
     return jnp.where(valid_K.any(), (share_K * each_K).sum(), 0)
 
 
-LOSS = sampled("top1-max", lambda options, items: top1_max)
+LOSS = sampled("top1-max", lambda options, items: top1_max, suits=MANY)

@@ -1,4 +1,4 @@
-"""Makes tables of what one change gains: levers of training, what a model is shown besides items, and precision."""
+"""Makes tables of what is gained: by levers of training, by searches, by what a model is shown, and by precision."""
 
 import statistics
 
@@ -148,6 +148,27 @@ def precision(result):
         difference = _relative(row["gain"], row["float32"]["ndcg@10"])
         rows.append(f"| `{name}` | {' | '.join(both)} | {difference} | {row['seeds']} | {row['machine']} |")
     return "\n".join(rows) + "\n"
+
+
+def tuned(results):
+    """What searches chose, and what that gains on the test over their own training of `default`."""
+    rows = [
+        "| data, minutes | seed | minutes taken | recipes tried | chosen | NDCG@10, `default` / chosen |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        data, both = f"{result['data']}, {result['budget']:g}", ("default", "tuned")
+        for search in result["searches"]:
+            chosen = _listed(search["changes"]) or "`default`"
+            cells = " / ".join(f"{search[who]['ndcg@10']:.4f}" for who in both)
+            rows.append(
+                f"| {data} | {search['seed']} | {search['minutes']:.1f} | {search['trials']} | {chosen} | {cells} |"
+            )
+        cells = " / ".join(f"{result[who]['ndcg@10']:.4f}" for who in both)
+        gain = _relative(result["gain"], result["default"]["ndcg@10"])
+        rows.append(f"| {data} | all | {result['minutes']:.1f} |  |  | {cells}, {gain} |")
+    machines = dict.fromkeys(result["machine"] for result in results)
+    return "\n".join(rows) + f"\n\nOn {' or '.join(machines)}.\n"
 
 
 def _gain(row):

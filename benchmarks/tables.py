@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import beyond, readme
-from benchmarks.gains import DATA, SECTIONS, context, continued, levers, new_items, precision, trained, unmet
+from benchmarks.gains import DATA, SECTIONS, context, continued, levers, new_items, precision, trained, tuned, unmet
 from benchmarks.record import RESULTS
 from jaxrec.config import reference
 
@@ -311,7 +311,8 @@ def main():
     stale = []
     pages = {"README.md": [readme.highest(results), readme.peers(results)], "docs/results.md": tables(results)}
     if "levers" in results:
-        pages["docs/recipes.md"] = levers(results["levers"])
+        searched = [result for name, result in results.items() if name.startswith("tuned_")]
+        pages["docs/recipes.md"] = [*([tuned(searched)] if searched else []), levers(results["levers"])]
     if "context" in results:
         cost = [beyond.everything(results["everything"])] if "everything" in results else []
         gained = [context(results["context"], section) for section in SECTIONS]

@@ -29,6 +29,7 @@ from jaxrec.training.workdirs import mirror
 
 BEST, PLOT = "best", "tune.png"
 SHOWN = 12  # number of trials named in the plot
+COLOURS = 10  # after as many, the plot's colours come again, with dashes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,8 @@ class Tuning:
             rows = metric_writer.read_rows(self.path / trial.name / "metrics.jsonl")
             scored = [row for row in rows if self.metric in row.get("valid", {})]
             minutes = [row.get("seconds", 0.0) / 60 for row in scored]
-            (line,) = axes.plot(minutes, [row["valid"][self.metric] for row in scored], ".-", markersize=3)
+            style = ".-" if number < COLOURS else ".--"
+            (line,) = axes.plot(minutes, [row["valid"][self.metric] for row in scored], style, markersize=3)
             if number < SHOWN:
                 line.set_label(consoles.printable(trial.name, 40))
             else:

@@ -8,13 +8,19 @@ import jax.numpy as jnp
 
 from jaxrec.kernels import hardware, products, sizes
 
+SLOTS_AT_ONCE = 4  # slots per iteration of an accelerator's loops, whose counter is a kernel of its own
+
 
 def product(x_ND: jax.Array, kernel_DF: jax.Array, bias_F: jax.Array, dtype: Any) -> jax.Array:
     """Returns x W + b, with factors in `dtype` and sums in float32."""
+    return _without_bias(x_ND, kernel_DF, dtype) + bias_F
+
+
+def _without_bias(x_ND, kernel_DF, dtype):
     product_NF = products.summed("nd,df->nf", x_ND.astype(dtype), kernel_DF.astype(dtype))
     if not hardware.is_cpu():  # the gates add the bias: XLA would copy it first to add it within the product
         product_NF = jax.lax.optimization_barrier(product_NF)
-    return product_NF + bias_F
+    return product_NF
 
 
 def gates(x_B3D: jax.Array, h_B3D: jax.Array, h_BD: jax.Array) -> jax.Array:
@@ -76,10 +82,23 @@ def _states(dtype, x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F):
     return jax.lax.scan(slot, before_BD, (x_TB3D, reset_TB, keep_TBD))
 
 
+def _states_by_masks(dtype, x_TB3D, reset_TB, keep_TBD, before_BD, kernel_DF, bias_F):
+    """The same, in few kernels: the reset follows the product, and so is computed together with the gates."""
+
+    def slot(h_BD, inputs):
+        x_B3D, reset_B, keep_BD = inputs
+        reset_B1, h_B3D = reset_B[:, None], _without_bias(h_BD, kernel_DF, dtype)
+        h_BD = gates(x_B3D, jnp.where(reset_B1, 0.0, h_B3D) + bias_F, jnp.where(reset_B1, 0.0, h_BD))
+        h_BD = h_BD if keep_BD is None else keep_BD * h_BD
+        return h_BD, h_BD
+
+    return jax.lax.scan(slot, before_BD, (x_TB3D, reset_TB, keep_TBD), unroll=SLOTS_AT_ONCE)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _states_in_few_kernels(dtype, fused, *args):
     if not fused:
-        return _states(dtype, *args)
+        return _states_by_masks(dtype, *args)
     from jaxrec.kernels import fused_gru  # imported here: Pallas is slow to import and rarely needed
 
     return fused_gru.states(dtype, *args)
@@ -129,7 +148,7 @@ def _gradients(dtype, x_TB3D, h_TB3D, held_TBD, reset_TB, keep_TBD, grad_TBD, af
         return jnp.where(reset_B[:, None], 0.0, of_held + back_BD), jnp.concatenate([of_x, of_h[:, 2 * width :]], 1)
 
     inputs = x_TB3D, h_TB3D, held_TBD, reset_TB, keep_TBD, grad_TBD
-    return jax.lax.scan(slot, after_BD, inputs, reverse=True)
+    return jax.lax.scan(slot, after_BD, inputs, reverse=True, unroll=SLOTS_AT_ONCE)
 
 
 _states_in_few_kernels.defvjp(_forward, _backward)

@@ -20,8 +20,9 @@ def compiled(result):
                 if row := programs.get(name):
                     number = sum(row["collectives"].values())
                     exchanged = f"{number}, {row['collective_bytes'] / 1e3:,.0f}" if number else ""
+                    of = f" of {row['at_once']:,}" if "at_once" in row else ""
                     rows.append(
-                        f"| {where} | {label} | {name} | {row['kernels']:,} | {row['flops'] / 1e9:,.2f} "
+                        f"| {where} | {label} | {name}{of} | {row['kernels']:,} | {row['flops'] / 1e9:,.2f} "
                         f"| {row['bytes'] / 1e6:,.0f} | {row['temporaries'] / 2**20:,.0f} | {exchanged} |"
                     )
     return "\n".join(rows) + "\n"

@@ -39,6 +39,8 @@ PARTS = ("train", "encode", "rank")
 #: {chip: its memory, by its vendor's page; for a GPU, the three quarters that JAX takes}
 MEMORY = {"v4": 32 * GIB, "v5e": 16 * GIB, "v5p": 95 * GIB, "v6e": 32 * GIB, "cuda": 60 * GIB}
 ONE_GPU = "1x1x1"
+#: {program: the index of its argument [rounds on all devices, rows or queries of a round]}
+ROUNDS = {"encode": 3, "rank": 2}
 #: tiles for Triton's products are chosen by timing, which is impossible here; a library's products count the same
 OPTIONS = {"cuda": {"xla_gpu_enable_triton_gemm": False}, "tpu": None}
 
@@ -116,13 +118,16 @@ def products(jaxpr, in_loop=False) -> int:
     return total
 
 
-def cost(program, options=None) -> dict:
-    """Compiles a traced program, and returns what a round of it costs one device; see `hlo.Program.round`."""
+def cost(program, options=None, only_round=False) -> dict:
+    """Compiles a traced program, and returns what a round of it costs one device; see `hlo.Program.round`.
+
+    only_round: whether the program has one round, whose loop the compiler removes.
+    """
     begun = time.monotonic()
     compiled = program.lower().compile(options)
     seconds, memory = time.monotonic() - begun, compiled.memory_analysis()
     text = hlo.Program(compiled.as_text())
-    counted = text.cost(text.round())
+    counted = text.cost(text.entry if only_round else text.round())
     kinds = {key[1]: number for key, number in counted.items() if key[0] == "collective"}
     return {
         "kernels": hlo.kernels(counted),
@@ -145,7 +150,12 @@ def costs(name: str, changes: dict, target: str, topology: str, parts=PARTS) -> 
         changes = {"launcher": "shard_map"} | changes
     config, _ = recipes.load(name, changes)
     with assumed(hardware):
-        return {part: cost(program, OPTIONS[target]) for part, program in traced(config, devices, parts).items()}
+        found = {}
+        for part, program in traced(config, devices, parts).items():
+            rounds, at_once = program.args_info[0][ROUNDS[part]].shape if part in ROUNDS else (0, 0)
+            found[part] = cost(program, OPTIONS[target], only_round=rounds == len(devices))
+            found[part] |= {"at_once": at_once} if at_once else {}
+        return found
 
 
 def main():

@@ -11,12 +11,11 @@ from jax.sharding import PartitionSpec as P
 from jaxrec.batches import stream
 from jaxrec.batches.objectives import Objective
 from jaxrec.data.storage import maps
-from jaxrec.kernels import compiler, placement as dev, processes
+from jaxrec.kernels import compiler, placement as dev, processes, sizes
 from jaxrec.kernels.placement import AXIS
 from jaxrec.models.model import Model
 from jaxrec.models.sharded import specs
 
-ROWS = 32  # rows encoded at once per device
 BATCHES = 64  # batches of rows sent at once from the host to each device
 
 
@@ -100,8 +99,10 @@ def pack_histories(
     user_index = np.full(len(start), -1, np.int32) if user_index is None else user_index
     subsequences = subsequences._replace(user_index=user_index)
     shares = dev.data_size(devices)
-    batch = min(ROWS, -(-max(len(subsequences.length), 1) // shares))
-    layout, order_of = stream.packing_layout(subsequences.length, width, batch * shares, host=host)
+    packed = stream.pack(subsequences.length, width)
+    share = lambda number: -(-max(number, 1) // shares)
+    batch = sizes.encoded_rows(share(packed[1]), width, share(len(subsequences.length)))
+    layout, order_of = stream.packing_layout(subsequences.length, width, batch * shares, host=host, packed=packed)
     rows = layout.rows
     spread = np.random.default_rng(0).permutation(rows)  # rows with many short histories are adjacent, so shuffle
     place = np.arange(len(order_of))

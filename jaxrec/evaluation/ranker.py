@@ -17,11 +17,10 @@ from jaxrec.data.storage import maps
 from jaxrec.data.storage.ragged import distinct, slices, spans
 from jaxrec.evaluation.candidates import draw
 from jaxrec.evaluation.protocols import find, named, whole
-from jaxrec.kernels import placement as dev, processes, ranking
+from jaxrec.kernels import placement as dev, processes, ranking, shards, sizes
 from jaxrec.kernels.placement import AXIS
 from jaxrec.system.errors import UserError
 
-BLOCK = 512  # queries ranked at once per device
 HELD = 1 << 24  # items of the lists sent at once from the host to each device
 WIDTHS = 4  # maximum ratio of the widths of successive buckets of seen lists
 JOINED = 1 << 17  # maximum padding from joining a bucket with the next, as that much costs less than another program
@@ -54,7 +53,7 @@ def lay_out(
     *,
     seed: int = 0,
     devices: dev.Devices | None = None,
-    block: int = BLOCK,
+    block: int | None = None,
     host: bool = False,
 ) -> Layout:
     """Makes the lists that questions are ranked with, once, on the host.
@@ -66,7 +65,7 @@ def lay_out(
         seed: seed of the draws.
         devices: devices to rank on, by default the first one; or a mesh, along whose `ITEM` the scorer's params are
             split.
-        block: queries ranked at once on a device.
+        block: queries ranked at once on a device; None for what suits it.
         host: whether to make the lists on the host for a few blocks at a time, instead of keeping them on the devices.
 
     Raises:
@@ -95,6 +94,8 @@ def lay_out(
         counts = _counted(lists, spans(ends, maps.ROWS), total, dev.spans(mesh))
     else:
         items, counts = lists(np.arange(total))
+    scored = shards.rows_per_device(catalogue, mesh.size // shares) if whole(protocol) else int(counts.max())
+    block = block or sizes.ranked_queries(scored)
     offsets = np.cumsum(counts) - counts
     buckets, order = [], np.argsort(counts, kind="stable")
     for first, last in _similar(counts[order]):

@@ -29,13 +29,12 @@ from jaxrec.inference.padding import bucket
 from jaxrec.inference.popularity import Popularity
 from jaxrec.inference.programs import START, hidden
 from jaxrec.inference.spread import Spread
-from jaxrec.kernels import best, placement, processes
+from jaxrec.kernels import best, placement, processes, sizes
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
 BLOCK = 1 << 15  # users per block; the answers of a block make one frame
 BATCH = 256  # maximum number of histories that a device answers at once
-BATCH_SLOTS = 1 << 14  # maximum slots of a batch, so that long histories still fit in caches
 SEEN_SLOTS = 1 << 24  # maximum slots for the items of a batch's users
 REPEATING = 4096  # repeated items are removed if the longest history of a batch has more events
 
@@ -201,7 +200,10 @@ class Bulk:
 
     def _rows(self, longest):
         """Returns the number of histories in a batch, given its longest history: a power of two."""
-        most = min(BATCH_SLOTS // self._slots(longest), SEEN_SLOTS // bucket(min(longest, self._engine.items), SLOTS))
+        most = min(
+            sizes.answered_slots() // self._slots(longest),
+            SEEN_SLOTS // bucket(min(longest, self._engine.items), SLOTS),
+        )
         return min(BATCH, 1 << max(most, 1).bit_length() - 1)
 
     def _of_users(self, columns):

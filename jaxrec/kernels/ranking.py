@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrec.kernels import shards
+from jaxrec.kernels import shards, sizes
 
 BLOCK = 64  # scores per block, of which only the maximum is used at first
 MANY = 1 << 17  # number of scores from which blocks are faster than selecting among all scores
 FEW_WANTED = 16  # blocks per wanted item from which this holds for fewer scores too
-CHUNK = 4096  # items scored at once: with 512 queries 8 MB of scores, which stay in the cache
 
 
 class Scorer(NamedTuple):
@@ -102,7 +101,7 @@ def ranks(
     seen_QS: jax.Array,
     *,
     catalogue: int,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     axis: str | None = None,
 ) -> jax.Array:
     """Returns the rank of each query's target among all items except the seen ones: [Q] int32, from 1.
@@ -118,14 +117,15 @@ def ranks(
         targets_Q: 1..V. They are candidates, seen or not.
         seen_QS: items that aren't candidates: distinct, without the target; 0 is none.
         catalogue: V, static.
-        chunk: how many items are scored at once, static.
+        chunk: how many items are scored at once, static; None for what suits the device.
         axis: the device axis that the items are split over: each device has the params of an equal share of them, with
             padding after the last item, and the shares' counts are summed. None if the params are of all items. Static.
     """
     rows, before = _share(catalogue, axis)
     if axis is not None:
         targets_Q, seen_QS = targets_Q - before, seen_QS - before
-    one = partial(_rank, scorer, size=min(chunk, rows), rows=rows, items=catalogue - before, axis=axis)
+    size = min(chunk or sizes.ranked_items(len(targets_Q), rows), rows)
+    one = partial(_rank, scorer, size=size, rows=rows, items=catalogue - before, axis=axis)
     return jax.vmap(one, in_axes=(None, 0, 0, 0))(params, queries, targets_Q, seen_QS)
 
 
@@ -168,7 +168,7 @@ def top_k(
     *,
     k: int,
     catalogue: int,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     axis: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the exact top k unseen items of each query, best first; among ties, the lower item first.
@@ -192,7 +192,8 @@ def top_k(
     rows, before = _share(catalogue, axis)
     if axis is not None:
         seen_QS = seen_QS - before
-    one = partial(_top, scorer, k=k, size=min(chunk, rows), rows=rows, items=catalogue - before, axis=axis)
+    size = min(chunk or sizes.ranked_items(len(seen_QS), rows), rows)
+    one = partial(_top, scorer, k=k, size=size, rows=rows, items=catalogue - before, axis=axis)
     items_Qk, scores_Qk = jax.vmap(one, in_axes=(None, 0, 0))(params, queries, seen_QS)
     if axis is None:
         return items_Qk, scores_Qk

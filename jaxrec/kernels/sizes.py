@@ -21,6 +21,15 @@ FEWEST_PRODUCT_ROWS = 96  #: minimum number of rows per chunk on a CPU: smaller 
 FEWEST_KERNEL_ROWS = {"gpu": 64, "tpu": 128}  #: the same on an accelerator
 KERNEL_NUMBERS = 2**25  #: elements per chunk that any accelerator has room for
 
+RANKED_ITEMS = 4096  #: items scored at once on a CPU: with 512 queries 8 MB of scores, which stay in the cache
+RANKED_QUERIES = 512  #: queries ranked at once on a CPU
+FEWEST_RANKED_QUERIES = 32  #: the same on an accelerator: fewer would read the table of items too often
+NUMBERS_PER_QUERY = 2**15  #: elements that a query may take anyway, for histories and candidates' vectors
+
+ENCODED_ROWS = 32  #: rows of histories encoded at once on a CPU
+ANSWERED_SLOTS = 2**14  #: slots of histories answered at once on a CPU, so that they fit the caches
+NUMBERS_PER_SLOT = 1024  #: elements that a slot takes: of a layer's inner width, or its attention to the row's slots
+
 QUERY_BLOCK = 50  #: queries per block of attention on a CPU; a causal block skips the keys after its last query
 
 FUSED_SOFTMAX_WIDTH = 256  #: maximum features of a row that fit the tiles of the softmax's kernels
@@ -38,6 +47,45 @@ def product_rows(columns: int) -> int:
         numbers = max(held_numbers(), KERNEL_NUMBERS)
         return max(numbers // columns, FEWEST_KERNEL_ROWS[hardware.current().platform])
     return min(max(PRODUCT_NUMBERS // columns, FEWEST_PRODUCT_ROWS), PRODUCT_ROWS)
+
+
+def equal_part(total: int, most: int) -> int:
+    """The size of the fewest equal parts, of at most `most` elements each, that cover `total` elements.
+
+    >>> equal_part(1000, 400)
+    334
+    """
+    return -(-total // -(-total // most))
+
+
+def ranked_items(queries: int, items: int) -> int:
+    """The number of items scored at once: as many as fit with this many queries, in equal parts, on accelerators."""
+    if hardware.is_cpu():
+        return min(RANKED_ITEMS, items)
+    return equal_part(items, max(held_numbers() // queries, RANKED_ITEMS))
+
+
+def ranked_queries(numbers: int) -> int:
+    """The number of queries ranked at once on a device, given the number of scores, or candidates, of each.
+
+    On accelerators it is a multiple of 8 (single queries round differently), and few enough that all items' scores
+    fit, unless these would be fewer than FEWEST_RANKED_QUERIES.
+    """
+    if hardware.is_cpu():
+        return RANKED_QUERIES
+    return max(held_numbers() // max(numbers, NUMBERS_PER_QUERY) // 8 * 8, FEWEST_RANKED_QUERIES)
+
+
+def encoded_rows(rows: int, width: int, histories: int) -> int:
+    """The number of rows of histories encoded at once on a device, of all its rows of this many slots."""
+    if hardware.is_cpu():
+        return min(ENCODED_ROWS, histories)
+    return equal_part(rows, max(answered_slots() // width, 1))
+
+
+def answered_slots() -> int:
+    """The maximum number of slots of histories that a device answers at once."""
+    return ANSWERED_SLOTS if hardware.is_cpu() else held_numbers() // NUMBERS_PER_SLOT
 
 
 def query_block(queries: int) -> int:

@@ -13,6 +13,8 @@ from jaxrec.batches import objectives
 from jaxrec.batches.stream import Stream
 from jaxrec.evaluation import histories
 from jaxrec.evaluation.histories import encoder, pack_histories
+from jaxrec.kernels import sizes
+from jaxrec.kernels.hardware import Hardware, assumed
 
 ITEMS, LENGTH = 20, 6
 MODELS = {
@@ -79,6 +81,21 @@ def test_from_the_host_it_is_the_same(name, devices, monkeypatch):
     encode = encoder(MODELS[name], objectives.next_item(), devices, host=True)
     np.testing.assert_array_equal(encode(params_of(name), packed), there)
     encode.trace(params_of(name), packed).lower()
+
+
+@pytest.mark.parametrize("rows", [1, 7, 10_000])
+@pytest.mark.parametrize("name", list(MODELS))
+def test_in_an_accelerators_batches_it_is_the_same(name, rows):
+    random = np.random.default_rng(0)
+    lengths = random.integers(1, 2 * LENGTH, 200)
+    items, stop = random.integers(1, ITEMS + 1, lengths.sum()).astype(np.int32), np.cumsum(lengths)
+    asked = items, stop - lengths, stop, LENGTH, LENGTH, jax.devices()[:4]
+    there = ENCODERS[name, 4](params_of(name), pack_histories(*asked))
+    with assumed(Hardware("gpu", sizes.MEMORY_PER_NUMBER * sizes.NUMBERS_PER_SLOT * LENGTH * rows)):
+        packed = pack_histories(*asked)
+        found = ENCODERS[name, 4](params_of(name), packed)
+    assert packed.rows.shape[1] <= rows and (len(packed.rows) == 4) == (rows == 10_000)
+    np.testing.assert_allclose(found, there, atol=1e-5)
 
 
 def test_of_processes_each_gathers_what_its_own_devices_encode(monkeypatch):

@@ -18,6 +18,8 @@ from jaxrec.evaluation import protocols, ranker
 from jaxrec.evaluation.baselines import COUNTED
 from jaxrec.evaluation.metrics import metrics
 from jaxrec.evaluation.ranker import best, lay_out, run
+from jaxrec.kernels import placement, sizes
+from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.kernels.ranking import Scorer, dot
 from jaxrec.system.errors import UserError
 
@@ -166,6 +168,24 @@ def test_eight_devices_rank_as_one(protocol, apart):
     if protocols.whole(protocol):
         lists = (best(each, dot, (params, None), hidden, 10) for each in (alone, spread))
         np.testing.assert_array_equal(*lists)
+
+
+@pytest.mark.parametrize("protocol", registry.names("protocol"))
+@pytest.mark.parametrize("item", [0, 1, 4])
+def test_an_accelerator_ranks_as_a_cpu(protocol, item, apart, monkeypatch):
+    """In other blocks, on one device (0) or eight, among which the items are split or not."""
+    monkeypatch.setattr(sizes, "NUMBERS_PER_QUERY", 1)
+    monkeypatch.setattr(sizes, "FEWEST_RANKED_QUERIES", 8)
+    split = random_split(items=300)
+    table, hidden = exact_scores(split, split.test)
+    wanted = run(lay_out(split, split.test, protocol), dot, (table, None), hidden)
+    for queries in (8, 16):
+        devices = placement.mesh_of(eight(), item) if item else None
+        with assumed(Hardware("gpu", sizes.MEMORY_PER_NUMBER * queries * 300)):
+            layout = lay_out(split, split.test, protocol, devices=devices)
+            np.testing.assert_array_equal(run(layout, dot, (table, None), hidden), wanted)
+        most = queries * (max(item, 1) if protocols.whole(protocol) else 3)
+        assert all(bucket.rows.shape[1] <= most for bucket in layout.buckets)
 
 
 @pytest.mark.parametrize("protocol", registry.names("protocol"))

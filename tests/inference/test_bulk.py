@@ -16,7 +16,7 @@ from jaxrec.data.interactions import Types, from_sequences
 from jaxrec.data.log import parts
 from jaxrec.evaluation.histories import encoder, pack_histories
 from jaxrec.inference import bulk
-from jaxrec.kernels import placement
+from jaxrec.kernels import placement, sizes
 from jaxrec.system.errors import UserError
 
 ITEMS = 60
@@ -48,8 +48,9 @@ histories = st.lists(st.lists(st.integers(0, ITEMS + 4), min_size=1, max_size=70
 def test_each_user_is_answered_as_alone(own, histories, k, exclude, batch):
     log = log_of(histories)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in zip(("BATCH", "BATCH_SLOTS", "SEEN_SLOTS", "REPEATING"), batch, strict=True):
-            patch.setattr(bulk, name, value)
+        places = (bulk, "BATCH"), (sizes, "ANSWERED_SLOTS"), (bulk, "SEEN_SLOTS"), (bulk, "REPEATING")
+        for place, value in zip(places, batch, strict=True):
+            patch.setattr(*place, value)
         patch.setattr(bulk, "BLOCK", 4)
         frame = own.recommend_users(k=k, data=log, exclude_seen=exclude)
     for number, history in enumerate(histories):

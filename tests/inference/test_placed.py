@@ -12,7 +12,7 @@ from jaxrec.data.interactions import from_sequences
 from jaxrec.inference import placed
 from jaxrec.inference.recommender import Recommender
 from jaxrec.inference.stock import NewItem
-from jaxrec.kernels import best
+from jaxrec.kernels import best, sizes
 from jaxrec.system.errors import UserError
 
 ITEMS = 61  # no number of devices divides it
@@ -63,7 +63,7 @@ def test_split_tables_answer_as_whole_ones(name, devices):
 def test_all_users_are_answered_as_by_whole_tables(name, devices, blocks, monkeypatch):
     if blocks:  # as with large catalogues: the best of each block first
         monkeypatch.setattr(best, "WHOLE", 0)
-        monkeypatch.setattr(best, "CHUNK", 16)
+        monkeypatch.setattr(sizes, "RANKED_ITEMS", 16)
         monkeypatch.setattr(best, "BLOCK", 2)
     one = recommender(name, 509)
     two = split(one, devices)

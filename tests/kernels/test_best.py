@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from jaxrec.kernels import best
+from jaxrec.kernels import best, sizes
+from jaxrec.kernels.hardware import Hardware, assumed
 
 QUERIES, WIDTH, SEEN = 5, 4, 7
 
@@ -23,7 +24,7 @@ def brute(scores, seen, k):
 def small(monkeypatch):
     """Uses chunks of 32 items and blocks of 4, so that a catalogue of a hundred has many."""
     monkeypatch.setattr(best, "WHOLE", 32)
-    monkeypatch.setattr(best, "CHUNK", 32)
+    monkeypatch.setattr(sizes, "RANKED_ITEMS", 32)
     monkeypatch.setattr(best, "BLOCK", 4)
     monkeypatch.setattr(best, "SPARE", 2)
 
@@ -48,6 +49,20 @@ def test_they_are_those_of_a_sort_of_all_scores(small, items):
     law()
 
 
+@pytest.mark.parametrize("items", [64, 97, 100])
+@pytest.mark.parametrize("chunks", [1, 2, 3])
+def test_of_an_accelerators_chunks_they_are_those_of_the_whole(small, items, chunks, monkeypatch):
+    monkeypatch.setattr(sizes, "RANKED_ITEMS", 1)
+    random = np.random.default_rng(items)
+    for _ in range(9):
+        table, hidden = (random.integers(-3, 4, (n, WIDTH)).astype(np.float32) for n in (items, QUERIES))
+        seen = random.integers(0, items + 1, (QUERIES, SEEN)).astype(np.int32)
+        with assumed(Hardware("gpu", sizes.MEMORY_PER_NUMBER * QUERIES * -(-items // chunks))):
+            assert -(-items // sizes.ranked_items(QUERIES, items)) == chunks
+            found, _ = jax.jit(partial(best.top_k_unseen, k=3))((table, None), hidden, seen)
+        assert found.tolist() == [brute(*each, 3)[0] for each in zip(hidden @ table.T, seen, strict=True)]
+
+
 def test_fewer_than_k_left_are_filled_up_with_none(small):
     seen = jnp.arange(1, 97)[None]
     items, scores = best.top_k_unseen((jnp.ones((97, WIDTH)), None), jnp.ones((1, WIDTH)), seen, k=3)
@@ -70,7 +85,7 @@ def test_memory_does_not_grow_by_the_product_of_what_is_asked_and_what_is_seen()
 def test_real_sizes_agree_with_a_product_of_everything():
     random = np.random.default_rng(0)
     table = random.normal(size=(best.WHOLE + 5, 16)).astype(np.float32)
-    table[best.CHUNK :: 7] = table[0]  # the same vector in many blocks
+    table[sizes.RANKED_ITEMS :: 7] = table[0]  # the same vector in many blocks
     hidden = random.normal(size=(4, 16)).astype(np.float32)
     hidden[0] = table[0]
     seen = random.integers(0, len(table) + 1, (4, 50)).astype(np.int32)

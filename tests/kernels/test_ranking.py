@@ -11,7 +11,8 @@ from hypothesis import given, strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from some import some
 
-from jaxrec.kernels import ranking
+from jaxrec.kernels import ranking, sizes
+from jaxrec.kernels.hardware import Hardware, assumed
 from jaxrec.kernels.ranking import Scorer, dot, ranks, sampled_ranks, top_k
 
 USERS, ITEMS, SEEN = 6, 23, 5
@@ -164,6 +165,24 @@ def test_dot_scores_by_product_and_bias_whatever_the_chunk(chunk, bias):
     among = sampled_ranks(dot, (table, added), hidden, targets, candidates)
     reached = np.take_along_axis(scores, candidates - 1, 1) >= np.take_along_axis(scores, targets[:, None] - 1, 1)
     np.testing.assert_array_equal(among, 1 + reached.sum(1))
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+@pytest.mark.parametrize("chunks", [1, 2, 3])
+def test_of_an_accelerators_chunks_ranks_are_those_of_the_whole(chunks, platform):
+    items, queries = 3 * sizes.RANKED_ITEMS - 5, 16
+    rng = np.random.default_rng(0)
+    table, hidden = (rng.integers(-4, 5, (n, 3)).astype(np.float32) for n in (items, queries))  # many ties
+    bias = rng.choice([0, 1, np.nan, -np.inf], items).astype(np.float32)
+    scores, targets = hidden @ table.T + bias, rng.integers(1, items + 1, queries)
+    seen = np.stack([rng.permutation(np.delete(np.arange(items), target))[:99] for target in targets])  # 0 is none
+    with assumed(Hardware(platform, sizes.MEMORY_PER_NUMBER * queries * -(-items // chunks))):
+        assert -(-items // sizes.ranked_items(queries, items)) == chunks
+        found = ranks(dot, (table, bias), hidden, targets, seen, catalogue=items)
+        best, _ = top_k(dot, (table, bias), hidden, seen, k=9, catalogue=items)
+    for row in range(queries):
+        assert found[row] == brute_rank(scores[row], targets[row], seen[row])
+        assert best[row].tolist() == brute_best(scores[row], seen[row], 9)[0]
 
 
 def test_items_with_one_vector_tie_wherever_they_lie():

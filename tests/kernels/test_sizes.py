@@ -6,6 +6,8 @@ from jaxrec.kernels import sizes
 from jaxrec.kernels.handwritten import tile_width
 from jaxrec.kernels.hardware import Hardware, assumed
 
+ACCELERATORS = [Hardware("gpu", 60 << 30), Hardware("gpu", 12 << 30), Hardware("tpu", 16 << 30)]
+
 
 @pytest.mark.parametrize("columns", [1, 3_416, 54_542, 10**6, 10**7])
 def test_the_numbers_held_of_a_product_are_bounded_and_so_are_its_rows(columns):
@@ -15,13 +17,35 @@ def test_the_numbers_held_of_a_product_are_bounded_and_so_are_its_rows(columns):
     assert rows == sizes.PRODUCT_ROWS or (rows + 1) * columns > sizes.PRODUCT_NUMBERS
 
 
-@pytest.mark.parametrize("hardware", [Hardware("gpu", 60 << 30), Hardware("gpu", 12 << 30), Hardware("tpu", 16 << 30)])
+@pytest.mark.parametrize("hardware", ACCELERATORS)
 @pytest.mark.parametrize("columns", [3_416, 54_542, 10**6, 10**7])
 def test_an_accelerator_holds_a_share_of_its_memory_or_the_fewest_rows(hardware, columns):
     with assumed(hardware):
         rows = sizes.product_rows(columns)
     few = sizes.FEWEST_KERNEL_ROWS[hardware.platform]
     assert rows == few or few < rows <= max(hardware.memory / 1024, sizes.KERNEL_NUMBERS) / columns
+
+
+@pytest.mark.parametrize("hardware", ACCELERATORS)
+@pytest.mark.parametrize("items", [1, 100, 3_416, 54_542, 300_001, 10**6, 10**7])
+def test_the_scores_that_an_accelerator_holds_are_bounded(hardware, items):
+    """All items are scored at once where they fit, and no query is alone, since a lone one rounds differently."""
+    with assumed(hardware):
+        queries, held = sizes.ranked_queries(items), sizes.held_numbers()
+        at_once = sizes.ranked_items(queries, items)
+    assert 1 <= at_once <= items and queries * at_once <= held and queries % 8 == 0
+    assert at_once == items or queries == sizes.FEWEST_RANKED_QUERIES
+    assert 2 * (queries + 8) * max(items, sizes.NUMBERS_PER_QUERY) > held, "half of the bound is used"
+
+
+@pytest.mark.parametrize("hardware", ACCELERATORS)
+@pytest.mark.parametrize("width", [1, 50, 200, 4096, 10**6])
+@pytest.mark.parametrize("rows", [1, 31, 5_000])
+def test_an_accelerator_encodes_the_fewest_batches_whose_slots_are_bounded(hardware, width, rows):
+    with assumed(hardware):
+        at_once, slots = sizes.encoded_rows(rows, width, rows), sizes.answered_slots()
+    assert 1 <= at_once <= rows and (at_once == 1 or at_once * width <= slots)
+    assert -(-rows // at_once) == -(-rows // max(slots // width, 1))
 
 
 def test_the_softmax_kernels_are_for_tables_whose_tiles_have_offsets_of_32_bits():

@@ -178,10 +178,11 @@ def main():
             found = costs(name, changes, flags.target, topology, flags.part)
             for part, row in found.items():
                 by_name = row.pop("by_name")
+                row["commit"] = record.commit()
                 print(where, label, part, row, flush=True)
                 for kernel, number in list(by_name.items())[: flags.top]:
                     print(f"{number:8} {kernel}")
-            rows.setdefault(where, {}).setdefault(label, {}).update(found | {"commit": record.commit()})
+            rows.setdefault(where, {}).setdefault(label, {}).update(found)
     record.write("compiled", {"kind": "compiled", "rows": rows})
 
 

@@ -200,10 +200,8 @@ class Bulk:
 
     def _rows(self, longest):
         """Returns the number of histories in a batch, given its longest history: a power of two."""
-        most = min(
-            sizes.answered_slots() // self._slots(longest),
-            SEEN_SLOTS // bucket(min(longest, self._engine.items), SLOTS),
-        )
+        seen = bucket(min(longest, self._engine.items), SLOTS)
+        most = min(sizes.answered_slots() // self._slots(longest), SEEN_SLOTS // seen)
         return min(BATCH, 1 << max(most, 1).bit_length() - 1)
 
     def _of_users(self, columns):

@@ -24,6 +24,7 @@ from jaxrec.kernels.ranking import Scorer, dot
 from jaxrec.system.errors import UserError
 
 DIM = 4
+SMALL = Hardware("gpu", 8 * 300 * sizes.MEMORY_PER_NUMBER)  # which ranks eight queries among 300 items at once
 
 constant = Scorer(
     lambda params, query, start, size: jnp.zeros(size),
@@ -160,32 +161,20 @@ def test_full_ranks_are_those_of_a_count_in_the_questions_order(part, block, apa
 
 
 @pytest.mark.parametrize("protocol", registry.names("protocol"))
-def test_eight_devices_rank_as_one(protocol, apart):
-    split = random_split(items=300)
-    params, hidden = exact_scores(split, split.test)
-    alone, spread = (lay_out(split, split.test, protocol, devices=some, block=8) for some in (None, eight()))
-    np.testing.assert_array_equal(run(alone, dot, (params, None), hidden), run(spread, dot, (params, None), hidden))
-    if protocols.whole(protocol):
-        lists = (best(each, dot, (params, None), hidden, 10) for each in (alone, spread))
-        np.testing.assert_array_equal(*lists)
-
-
-@pytest.mark.parametrize("protocol", registry.names("protocol"))
-@pytest.mark.parametrize("item", [0, 1, 4])
-def test_an_accelerator_ranks_as_a_cpu(protocol, item, apart, monkeypatch):
-    """In other blocks, on one device (0) or eight, among which the items are split or not."""
+@pytest.mark.parametrize("item, hardware", [(1, None), (1, SMALL), (4, SMALL)])
+def test_eight_devices_rank_as_one(protocol, item, hardware, apart, monkeypatch):
+    """Also in an accelerator's blocks, which hold more queries if each device scores fewer items."""
     monkeypatch.setattr(sizes, "NUMBERS_PER_QUERY", 1)
     monkeypatch.setattr(sizes, "FEWEST_RANKED_QUERIES", 8)
     split = random_split(items=300)
-    table, hidden = exact_scores(split, split.test)
-    wanted = run(lay_out(split, split.test, protocol), dot, (table, None), hidden)
-    for queries in (8, 16):
-        devices = placement.mesh_of(eight(), item) if item else None
-        with assumed(Hardware("gpu", sizes.MEMORY_PER_NUMBER * queries * 300)):
-            layout = lay_out(split, split.test, protocol, devices=devices)
-            np.testing.assert_array_equal(run(layout, dot, (table, None), hidden), wanted)
-        most = queries * (max(item, 1) if protocols.whole(protocol) else 3)
-        assert all(bucket.rows.shape[1] <= most for bucket in layout.buckets)
+    (table, hidden), mesh = exact_scores(split, split.test), placement.mesh_of(eight(), item)
+    answered = [run, lambda *asked: best(*asked, 10)] if protocols.whole(protocol) else [run]
+    answers = lambda layout: [each(layout, dot, (table, None), hidden) for each in answered]
+    alone = answers(lay_out(split, split.test, protocol, block=8))
+    with assumed(hardware):
+        spread = answers(layout := lay_out(split, split.test, protocol, devices=mesh, block=None if hardware else 8))
+    assert (max(bucket.rows.shape[1] for bucket in layout.buckets) > 8) == (item > 1)
+    jax.tree.map(np.testing.assert_array_equal, spread, alone)
 
 
 @pytest.mark.parametrize("protocol", registry.names("protocol"))
@@ -343,9 +332,6 @@ def test_baselines_answer_every_event_as_by_hand(name):
     layout = lay_out(split, split.test, "sessions")
     ranks = run(layout, baseline.scorer, baseline.fit(split), baseline.queries(None, split, split.test))
     assert ranks.tolist() == wanted
-
-
-# --- draws
 
 
 def test_an_unknown_protocol_and_nothing_to_rank_are_told():

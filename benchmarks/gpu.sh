@@ -6,13 +6,13 @@
 #
 # FOLDER holds rsc15-100k, as docs/data.md says; the other data sets are fetched where they are not there.
 #
-# Results are benchmarks/results/*_gpu.json, each with the device's name. Run again, trainings go on or are taken as
+# Results are benchmarks/results/*_KIND.json, KIND the kind of GPU. Run again, trainings go on or are taken as
 # they are.
 set -eu
 cd "$(dirname "$0")/.."
 export XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_latency_hiding_scheduler=true"
 
-python -c 'import jax, sys; sys.exit("JAX finds no GPU: pip install -e .[gpu]" * (jax.default_backend() != "gpu"))'
+python -c 'import jax, sys; sys.exit(None if jax.default_backend() == "gpu" else "JAX finds no GPU: pip install -e .[gpu]")'
 python -m benchmarks.agree
 for config in sasrec_ml1m sasrec_softmax_ml1m gsasrec_ml1m bert4rec_ml1m gru4rec_ml1m caser_ml1m \
     sasrec_softmax_beauty_bert4rec gru4rec_rsc15; do

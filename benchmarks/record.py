@@ -36,11 +36,21 @@ def commit():
 
 
 def place(name, ending):
-    """The path of a result or its plot; on an accelerator, its name contains the platform."""
+    """The path of a result or its plot; on an accelerator, its name contains the kind of device."""
     import jax
 
-    platform = jax.default_backend()
-    return RESULTS / f"{name}{'' if platform == 'cpu' else f'_{platform}'}.{ending}"
+    device = jax.local_devices()[0]
+    kind = "" if device.platform == "cpu" else f"_{named(device.device_kind)}"
+    return RESULTS / f"{name}{kind}.{ending}"
+
+
+def named(kind):
+    """The name of a kind of device, for a file.
+
+    >>> named("NVIDIA H100 80GB HBM3"), named("TPU v5 lite")
+    ('nvidia-h100-80gb-hbm3', 'tpu-v5-lite')
+    """
+    return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")
 
 
 def command_of(argv):

@@ -120,5 +120,5 @@ MODEL = ModelEntry(
     has_users=lambda options: options.users,
     check=check,
     reads_context=True,
-    suits=NEXT_ITEM | {"num_future_targets": 3, "model.layers": 1, "model.dropout": 0.5},
+    suits=NEXT_ITEM | {"num_future_targets": 3, "model.layers": 1, "model.dropout": 0.2, "optim.learning_rate": 1e-2},
 )

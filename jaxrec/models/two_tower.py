@@ -82,5 +82,5 @@ MODEL = ModelEntry(
     options=TwoTowerOptions,
     build=two_tower,
     reads_context=True,
-    suits=NEXT_ITEM | {"model.init": "normal"},
+    suits=NEXT_ITEM | {"model.init": "xavier", "model.dropout": 0.2, "optim.learning_rate": 1e-2},
 )

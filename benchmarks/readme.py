@@ -1,5 +1,7 @@
 """Makes the README's tables: `default` next to the highest published numbers, and papers' recipes next to theirs."""
 
+from statistics import fmean
+
 #: recipe of a paper -> the metric, and the task of speed.json that trains the same
 PAPERS = {
     "sasrec_ml1m": ("ndcg@10", "bce-ml1m"),
@@ -18,14 +20,20 @@ HIGHEST = {
 }
 
 
+def interval(result, metric):
+    """The mean of the seeds' 95% intervals, or nothing if a run has none."""
+    bounds = [run.get("ci95", {}).get(metric) for run in result["runs"]]
+    return "" if None in bounds else " ({:.4f} to {:.4f})".format(*map(fmean, zip(*bounds, strict=True)))
+
+
 def highest(results):
     """What `default` reaches, next to the highest published numbers."""
-    rows = ["| data, protocol | metric | `default` | seeds | highest published |", "|---|---|---|---|---|"]
+    rows = ["| data, protocol | metric | `default` (95%) | seeds | highest published |", "|---|---|---|---|---|"]
     for name, (metric, published) in HIGHEST.items():
         if result := results.get(name):
             rows.append(
                 f"| [{result['data']}](benchmarks/results/{name}.json), {result['protocol']} | {metric.upper()} "
-                f"| {result['mean'][metric]:.4f} | {result['seeds']} | {published} |"
+                f"| {result['mean'][metric]:.4f}{interval(result, metric)} | {result['seeds']} | {published} |"
             )
     return "\n".join(rows) + "\n"
 
@@ -34,7 +42,7 @@ def peers(results):
     """Recipes, what they reach, and how many times as fast they train as the fastest peer."""
     timed = [results[name]["tasks"] for name in ("speed", "speed_libjemalloc") if name in results]
     rows = [
-        "| recipe | data, protocol | metric | here | published | training, times as fast as |",
+        "| recipe | data, protocol | metric | here (95%) | published | training, times as fast as |",
         "|---|---|---|---|---|---|",
     ]
     for name, (metric, task) in PAPERS.items():
@@ -45,7 +53,7 @@ def peers(results):
         times, peer = min(ratios, default=(0, ""))
         rows.append(
             f"| [{name}](configs/{name}.py) | {result['data']}, {result['protocol']} | {metric.upper()} "
-            f"| {result['mean'][metric]:.4f} | {result['published'][metric]:.4f} "
+            f"| {result['mean'][metric]:.4f}{interval(result, metric)} | {result['published'][metric]:.4f} "
             f"| {f'{times:.1f}, {peer.split()[0]}' if peer else ''} |"
         )
     return "\n".join(rows) + "\n"

@@ -27,7 +27,7 @@ def quality(results, first, second):
     """Test metrics next to the published ones, of the results that have these two metrics."""
     names = [{"recall@20": "Recall@20"}.get(each, each.upper()) for each in (first, second)]
     rows = [
-        f"| model | data, protocol | {names[0]} | {names[1]} | published | {names[1]} to it | seeds | epochs, best |",
+        "| model | data, protocol | {0} | {1} (95%) | published | {1} to it | seeds | epochs, best |".format(*names),
         "|---|---|---|---|---|---|---|---|",
     ]
     sessions = first == "recall@20"
@@ -46,7 +46,7 @@ def quality(results, first, second):
             known = f"{published[first]:.4f} / {published[second]:.4f} | {mean[second] / published[second] - 1:+.1%}"
         rows.append(
             f"| [{label}](benchmarks/results/{name}.json) | {result['data']}, {result['protocol']} "
-            f"| {mean[first]:.4f} | {mean[second]:.4f} | {known} | {result['seeds']} "
+            f"| {mean[first]:.4f} | {mean[second]:.4f}{readme.interval(result, second)} | {known} | {result['seeds']} "
             f"| {span(result, 'epochs')}, {span(result, 'best_epoch')}{done} |"
         )
     notes = [f"{labels[name]}: {result['note'].rstrip('.')}." for name, result in results.items() if result["note"]]

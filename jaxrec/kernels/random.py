@@ -4,12 +4,20 @@ There is no random state to carry or save: a run draws the same numbers on one d
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 IMPL = "threefry2x32"  # its keys have two words, as `_hash` needs; threefry itself runs only in calls of jax.random
+
+
+class Part(NamedTuple):
+    """Where a part of an array lies in it."""
+
+    whole: Sequence[int]  #: the shape of the array
+    begin: Sequence[int]  #: the index of the part's first element
 
 
 def step_key(seed: ArrayLike, step: ArrayLike) -> jax.Array:
@@ -41,17 +49,20 @@ def fold_in(key: jax.Array, number: ArrayLike) -> jax.Array:
     return jax.random.wrap_key_data(_hash(jax.random.key_data(key)[..., None, :], places), impl=IMPL)
 
 
-def random_bits(key: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """Random uint32 of `shape`: a hash of the key and of each element's index.
+def random_bits(key: jax.Array, shape: Sequence[int], part: Part | None = None) -> jax.Array:
+    """Random uint32 of `shape`: a hash of the key and of each element's index, or of its index in the whole of `part`.
 
     Used for dropout and negatives. The hash fuses into the code that uses its bits, whereas threefry takes longer than
     the attention whose weights it drops. A key gives at most 2^32 different elements.
     """
+    whole, begin = part or (shape, (0,) * len(shape))
     places = jnp.zeros(shape, jnp.uint32)
     stride = 1
     for axis in reversed(range(len(shape))):
-        places += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
-        stride *= shape[axis]
+        at = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
+        at = at + jnp.uint32(begin[axis]) if begin[axis] else at
+        places += at * jnp.uint32(stride)
+        stride *= whole[axis]
     return _hash(jax.random.key_data(key), places)
 
 
@@ -82,9 +93,12 @@ def _hash(words, places):
     return x ^ (x >> 16)
 
 
-def dropout(key: jax.Array | None, x: jax.Array, rate: float) -> jax.Array:
-    """Sets each element to zero with probability `rate` and scales the others by 1 / (1 - rate); no key, no dropout."""
+def dropout(key: jax.Array | None, x: jax.Array, rate: float, part: Part | None = None) -> jax.Array:
+    """Sets each element to zero with probability `rate` and scales the others by 1 / (1 - rate); no key, no dropout.
+
+    Of a `part` of an array it drops what it would drop of the whole.
+    """
     if key is None or rate == 0.0:
         return x
-    keep = random_bits(key, x.shape) >= jnp.uint32(round(rate * 2**32))
+    keep = random_bits(key, x.shape, part) >= jnp.uint32(round(rate * 2**32))
     return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))

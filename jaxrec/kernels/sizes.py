@@ -31,6 +31,7 @@ ANSWERED_SLOTS = 2**14  #: slots of histories answered at once on a CPU, so that
 NUMBERS_PER_SLOT = 1024  #: elements that a slot takes: of a layer's inner width, or its attention to the row's slots
 
 QUERY_BLOCK = 50  #: queries per block of attention on a CPU; a causal block skips the keys after its last query
+KERNEL_QUERIES = 256  #: an accelerator's blocks are multiples of it: products of fewer queries are slower
 
 FUSED_SOFTMAX_WIDTH = 256  #: maximum features of a row that fit the tiles of the softmax's kernels
 FUSED_GRU_WIDTH = 128  #: maximum width of a state whose kernel's matrices fit on one processor of a GPU
@@ -88,9 +89,18 @@ def answered_slots() -> int:
     return ANSWERED_SLOTS if hardware.is_cpu() else held_numbers() // NUMBERS_PER_SLOT
 
 
-def query_block(queries: int) -> int:
-    """The number of queries per block of attention: all of them on accelerators, where starting kernels costs more."""
-    return QUERY_BLOCK if hardware.is_cpu() else queries
+def query_block(queries: int, scores: int) -> int:
+    """The number of queries per block of attention.
+
+    An accelerator, where starting kernels costs more, takes all of them if it has room for their scores.
+
+    Args:
+        queries: the number of all queries of a row.
+        scores: the number of scores that one query of every row has, with all keys and in all heads.
+    """
+    if hardware.is_cpu():
+        return QUERY_BLOCK
+    return min(queries, max(held_numbers() // scores // KERNEL_QUERIES, 1) * KERNEL_QUERIES)
 
 
 def compares_pairs(ones: int, others: int) -> bool:

@@ -13,6 +13,7 @@ from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import bidirectional, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
+from jaxrec.models import remat
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import (
     BY_ROW,
@@ -91,12 +92,16 @@ class BERT4Rec(nn.Module):
         for i in range(of.layers):
             at_BM = read_BM if i == of.layers - 1 else None
             picked = (lambda x: x) if at_BM is None else partial(take_slots, slots_BM=at_BM)
-            attention = partial(self.attention[i], mask_BQT=picked(mask_BTT), keys=keys, site=3 * i + 1, at_BQ=at_BM)
-            attend = lambda query, memory, i=i, attention=attention: dropped(attention(query, memory), 3 * i + 2)
-            feed = lambda x, i=i: dropped(self.feed_forward[i](x, keys, 3 * i + 3), 3 * i + 3)
-            norms = self.attention_norm[i], self.feed_forward_norm[i]
-            gates = (self.attention_gate[i], self.feed_forward_gate[i]) if of.norm == "gated" else None
-            x = residual(of.norm, x, attend, feed, norms, gates, picked)
+
+            def block(self, x, i=i, at_BM=at_BM, picked=picked):
+                attention = partial(self.attention[i], keys=keys, site=3 * i + 1, at_BQ=at_BM)
+                attend = lambda query, memory: dropped(attention(query, memory, picked(mask_BTT)), 3 * i + 2)
+                feed = lambda x: dropped(self.feed_forward[i](x, keys, 3 * i + 3), 3 * i + 3)
+                norms = self.attention_norm[i], self.feed_forward_norm[i]
+                gates = (self.attention_gate[i], self.feed_forward_gate[i]) if of.norm == "gated" else None
+                return residual(of.norm, x, attend, feed, norms, gates, picked)
+
+            x = remat.block(block, of.remat, keys, self, x)
         return x if of.norm == "post" else self.last_norm(x)
 
     def head(self, hidden: jax.Array) -> jax.Array:
@@ -124,6 +129,9 @@ class BERT4RecOptions(ModelOptions):
     ffn_multiplier: int = key(positive, 4)  #: width of the feed-forward, as a multiple of dim
     transform: bool = True  #: whether a dense layer, GELU and LayerNorm precede the output table
     embedding: str = among("shared", "separate")  #: whether input and output share a table
+    #: what the gradient computes again instead of keeping it: nothing; all but the dense products and the attention's
+    #: outputs; or all of a block but the latter
+    remat: str = among("none", "products", "blocks")
 
 
 def bert4rec(config: BERT4RecOptions, sizes: Sizes) -> Model:

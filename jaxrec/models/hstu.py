@@ -15,6 +15,7 @@ from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
 from jaxrec.kernels.products import summed
 from jaxrec.kernels.sizes import GATED_SLOTS, query_block
+from jaxrec.models import remat
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import (
     INITIAL,
@@ -85,11 +86,17 @@ class HSTU(nn.Module):
         bucket_BTT = None
         if self.options.time_bias and stream.times is not None:
             bucket_BTT = buckets(seconds_between(stream.times))
-        for i, added in enumerate(self.unit):
+        for i in range(len(self.unit)):
             at_BM = read_BM if i == len(self.unit) - 1 else None
             picked = (lambda x: x) if at_BM is None else partial(take_slots, slots_BM=at_BM)
             between = None if bucket_BTT is None else picked(bucket_BTT)
-            x = jnp.where(picked(real_BT1), picked(x) + added(x, picked(mask_BTT), keys, i + 1, at_BM, between), 0)
+
+
+            def block(self, x, i=i, at_BM=at_BM, picked=picked, between=between):
+                added = self.unit[i](x, picked(mask_BTT), keys, i + 1, at_BM, between)
+                return jnp.where(picked(real_BT1), picked(x) + added, 0)
+
+            x = remat.block(block, self.options.remat, keys, self, x)
         return x
 
     def head(self, hidden: jax.Array) -> jax.Array:
@@ -132,9 +139,11 @@ class Unit(nn.Module):
             bias_T1 = bias_L[np.minimum(np.arange(slots), self.length - 1)][:, None]
         if self.timed:
             time_NH = self.param("time", nn.initializers.zeros, (BUCKETS, self.heads))
-        mixed, size = [], query_block(q_BQHd.shape[1])
-        for begin in range(0, q_BQHd.shape[1], size):
-            part = slice(begin, min(begin + size, q_BQHd.shape[1]))
+        queries = q_BQHd.shape[1]
+        size = query_block(queries, rows * self.heads * slots)
+
+        def of_block(q_BQHd, k_BTHd, v_BTHd, begin):
+            part = slice(begin, min(begin + size, queries))
             end = part.stop if at_BQ is None else slots  # queries don't see later slots
             k_BKHd, v_BKHd = k_BTHd[:, :end], v_BTHd[:, :end]
             scores_BHQK = summed("bqhd,bkhd->bhqk", q_BQHd[:, part], k_BKHd)
@@ -144,8 +153,10 @@ class Unit(nn.Module):
             if self.timed and bucket_BQT is not None:
                 scores_BHQK += by_bucket(time_NH, bucket_BQT[:, part, :end])
             weights_BHQK = jnp.where(mask_BQT[:, None, part, :end], nn.silu(scores_BHQK) / self.length, 0)
-            mixed.append(jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK.astype(self.dtype), v_BKHd))
-        mixed_BQF = jnp.concatenate(mixed, axis=1).reshape(rows, -1, wide)
+            return jnp.einsum("bhqk,bkhd->bqhd", weights_BHQK.astype(self.dtype), v_BKHd)
+
+        mixed_BQHd = remat.joined(of_block, size, queries, q_BQHd, k_BTHd, v_BTHd)
+        mixed_BQF = remat.kept(mixed_BQHd, keys).reshape(rows, -1, wide)
         gated_BQF = drop_rows(
             (u * layer_norm(EPSILON, name="mixed_norm")(mixed_BQF)).astype(self.dtype), self.rate, keys, (site, 0)
         )
@@ -161,6 +172,9 @@ class HSTUOptions(ModelOptions):
     embedding: str = among("shared", "projected")  #: projected: a linear map of the hidden vector before the scores
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
     time_bias: bool = False  #: whether each head has a learned bias per bucket of time between two events
+    #: what the gradient computes again instead of keeping it: nothing; all but the dense products and the attention's
+    #: outputs; or all of a block but the latter
+    remat: str = among("none", "products", "blocks")
 
 
 def hstu(config: HSTUOptions, sizes: Sizes) -> Model:

@@ -11,8 +11,8 @@ from jaxrec.batches.stream import Stream
 from jaxrec.config.keys import Config
 from jaxrec.kernels import hardware, norms, products, sizes
 from jaxrec.kernels.masks import DISTANCE_BUCKETS, alibi_bias, distance_buckets
-from jaxrec.kernels.random import dropout, site_keys
-from jaxrec.models import times
+from jaxrec.kernels.random import Part, dropout, site_keys
+from jaxrec.models import remat, times
 from jaxrec.system.errors import UserError
 
 INITIAL = {
@@ -42,11 +42,16 @@ def with_added(x_BTD: jax.Array, stream: Stream) -> jax.Array:
     return x_BTD + stream.added
 
 
-def drop_rows(x: jax.Array, rate: float, keys: jax.Array | None, site: tuple[int, int]) -> jax.Array:
-    """Applies dropout to [B, ...], each row with its own key at (site, part); returns x if keys is None."""
+def drop_rows(
+    x: jax.Array, rate: float, keys: jax.Array | None, site: tuple[int, int], part: Part | None = None
+) -> jax.Array:
+    """Applies dropout to [B, ...], each row with its own key at (site, number); returns x if keys is None.
+
+    If x's rows are a `part` of larger ones, they lose what the larger ones would lose there.
+    """
     if keys is None or rate == 0.0:
         return x
-    return jax.vmap(lambda key, row: dropout(key, row, rate))(site_keys(keys, SITE_PARTS * site[0] + site[1]), x)
+    return jax.vmap(lambda key, row: dropout(key, row, rate, part))(site_keys(keys, SITE_PARTS * site[0] + site[1]), x)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -215,7 +220,8 @@ class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017) with dropout on the weights.
 
     Computed in blocks of queries. If `causal`, each block only computes the keys up to its last slot; the mask must
-    then hide later slots from every query (except at empty slots, whose outputs are unused).
+    then hide later slots from every query (except at empty slots, whose outputs are unused). On accelerators the
+    gradient computes the weights of each of several blocks again, and blocks drop what one block would.
 
     `relative` lowers scores by distance. `buckets` adds a learned bias per head and distance bucket, and `timed` one
     per head and bucket of the time between query and key. `at_BQ` holds the queries' places in the row, if they are at
@@ -273,8 +279,9 @@ class Attention(nn.Module):
             bias_TH = learned[distance_buckets(slots)]
         if self.timed:
             time_NH = self.param("time", nn.initializers.zeros, (times.BUCKETS, self.heads))
-        mixed, size = [], sizes.query_block(queries)
-        for block, begin in enumerate(range(0, queries, size)):
+        size = sizes.query_block(queries, rows * self.heads * slots)
+
+        def of_block(q_BQHd, k_BTHd, v_BTHd, begin):
             part = slice(begin, min(begin + size, queries))
             end = part.stop if self.causal and at_BQ is None else slots
             k_BKHd, v_BKHd = k_BTHd[:, :end], v_BTHd[:, :end]
@@ -291,10 +298,14 @@ class Attention(nn.Module):
             if intervals is not None:
                 scores_BHQK = intervals.scores(scores_BHQK, q_BQHd[:, part], part)
             scores_BHQK = jnp.where(mask_BQT[:, None, part, :end], scores_BHQK, jnp.finfo(jnp.float32).min)
-            weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block)).astype(v_BTHd.dtype)
-            mixed_BQHd = products.mixed_by_head(weights_BHQK, v_BKHd)
-            mixed.append(mixed_BQHd if intervals is None else intervals.mixed(mixed_BQHd, weights_BHQK, part))
-        mixed_ND = jnp.concatenate(mixed, axis=1).reshape(-1, width)
+            whole = None if hardware.is_cpu() else Part((self.heads, queries, slots), (0, begin, 0))
+            block = begin // size if whole is None else 0
+            weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block), whole)
+            mixed_BQHd = products.mixed_by_head(weights_BHQK.astype(v_BTHd.dtype), v_BKHd)
+            return mixed_BQHd if intervals is None else intervals.mixed(mixed_BQHd, weights_BHQK, part)
+
+        mixed_BQHd = remat.joined(of_block, size, queries, q_BQHd, k_BTHd, v_BTHd)
+        mixed_ND = remat.kept(mixed_BQHd, keys).reshape(-1, width)
         out = Dense(width, self.dtype, self.kernel_init, name="out")
         return out(mixed_ND).reshape(rows, queries, width)
 

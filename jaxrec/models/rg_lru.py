@@ -13,6 +13,7 @@ from jaxrec.config.fields import among, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.recurrence import linear_recurrence
 from jaxrec.kernels.sizes import GATED_SLOTS
+from jaxrec.models import remat
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import (
     INITIAL,
@@ -68,9 +69,14 @@ class RGLRU(nn.Module):
         x_BTD = drop_rows(x_BTD, self.options.dropout, keys, (0, 0))
         carry, carried = carry or initial_carry(self.options, None, x_BTD.shape[0]), []
         for i, before in enumerate(carry):
-            added, after = self.mixer[i](self.mixer_norm[i](x_BTD), stream.positions == 0, before, keys, 2 * i + 1)
-            x_BTD = x_BTD + added
-            x_BTD = x_BTD + self.feed_forward[i](self.feed_forward_norm[i](x_BTD), keys, 2 * i + 2)
+
+            def block(self, x_BTD, before, i=i):
+                normed = self.mixer_norm[i](x_BTD)
+                added, after = self.mixer[i](normed, stream.positions == 0, before, keys, 2 * i + 1)
+                x_BTD = x_BTD + added
+                return x_BTD + self.feed_forward[i](self.feed_forward_norm[i](x_BTD), keys, 2 * i + 2), after
+
+            x_BTD, after = remat.block(block, self.options.remat, keys, self, x_BTD, before)
             carried.append(after)
         hidden = self.last_norm(x_BTD)
         hidden = by_slot(self.projection, hidden) if self.options.embedding == "projected" else hidden
@@ -155,6 +161,9 @@ class RGLRUOptions(ModelOptions):
     init: str = among("normal", "xavier", "uniform")  #: N(0, 0.02), Glorot normal, or uniform
     embedding: str = among("shared", "projected")  #: projected: a linear map of the hidden vector before the scores
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
+    #: what the gradient computes again instead of keeping it: nothing; all but the dense products and the attention's
+    #: outputs; or all of a block but the latter
+    remat: str = among("none", "products", "blocks")
 
 
 def rg_lru_model(config: RGLRUOptions, sizes: Sizes) -> Model:

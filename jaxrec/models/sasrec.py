@@ -13,6 +13,7 @@ from jaxrec.config.fields import among, key, not_negative, positive
 from jaxrec.config.keys import Config, ModelOptions
 from jaxrec.kernels.masks import causal, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
+from jaxrec.models import remat
 from jaxrec.models.entry import NEXT_ITEM, ModelEntry, Sizes
 from jaxrec.models.layers import (
     BY_ROW,
@@ -111,11 +112,15 @@ class SASRec(nn.Module):
                 where["bucket_BQT"] = picked(bucket_BTT)
             if between is not None:
                 where["intervals"] = between.at(picked)
-            attend = partial(self.attention[i], keys=keys, site=2 * i + 1, **where)
-            feed = lambda x, i=i: self.feed_forward[i](x, keys, 2 * i + 2)
-            norms = self.attention_norm[i], self.feed_forward_norm[i]
-            gates = (self.attention_gate[i], self.feed_forward_gate[i]) if self.options.norm == "gated" else None
-            x = residual(self.options.norm, x, attend, feed, norms, gates, picked)
+
+            def block(self, x, i=i, where=where, picked=picked):
+                attend = partial(self.attention[i], keys=keys, site=2 * i + 1, **where)
+                feed = lambda x: self.feed_forward[i](x, keys, 2 * i + 2)
+                norms = self.attention_norm[i], self.feed_forward_norm[i]
+                gates = (self.attention_gate[i], self.feed_forward_gate[i]) if self.options.norm == "gated" else None
+                return residual(self.options.norm, x, attend, feed, norms, gates, picked)
+
+            x = remat.block(block, self.options.remat, keys, self, x)
         return x
 
     def times(self, stream: Stream, mask_BTT: jax.Array) -> tuple[jax.Array | None, Intervals | None]:
@@ -163,6 +168,9 @@ class SASRecOptions(ModelOptions):
     #: longest time between two events with key and value vectors of its own, in units of the history's shortest one
     #: (TiSASRec); 0: times are not used
     time_intervals: int = key(not_negative, 0)
+    #: what the gradient computes again instead of keeping it: nothing; all but the dense products and the attention's
+    #: outputs; or all of a block but the latter
+    remat: str = among("none", "products", "blocks")
 
 
 def check(config: Config) -> None:

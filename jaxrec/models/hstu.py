@@ -91,7 +91,6 @@ class HSTU(nn.Module):
             picked = (lambda x: x) if at_BM is None else partial(take_slots, slots_BM=at_BM)
             between = None if bucket_BTT is None else picked(bucket_BTT)
 
-
             def block(self, x, i=i, at_BM=at_BM, picked=picked, between=between):
                 added = self.unit[i](x, picked(mask_BTT), keys, i + 1, at_BM, between)
                 return jnp.where(picked(real_BT1), picked(x) + added, 0)

@@ -129,6 +129,8 @@ def _cures(setup, needs, left):
     if needs.data and rows > 1 and fixed < left:
         fewer = int(rows * (left - fixed) / max(needs.work - fixed, 1) / 2)
         found.append(f"--config.microbatch_rows={min(max(fewer, 1), rows // 2)}")
+    if needs.data and fixed < left and getattr(config.model, "remat", "blocks") != "blocks":
+        found.append("--config.model.remat=blocks, which computes activations twice instead of keeping them")
     if needs.data > needs.work - left and needs.data and config.feed == "device" and config.stream == "packed":
         keeps = " with --config.loss.seen=keep" if config.loss.seen == "exclude" else ""
         found.append(f"--config.feed=host{keeps}, which keeps the data off the device")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 from scipy.stats import chisquare
 
-from jaxrec.kernels.random import dropout, randint, random_bits, row_keys, site_keys
+from jaxrec.kernels.random import Part, dropout, randint, random_bits, row_keys, site_keys
 
 ROWS = 6
 seeds = st.integers(0, 2**31 - 1)
@@ -153,6 +153,14 @@ def test_dropout_scales_what_it_keeps(seed, dtype):
     kept = np.asarray(got != 0)
     assert 0 < kept.sum() < kept.size
     np.testing.assert_array_equal(np.asarray(got)[kept], np.asarray(x / 0.75)[kept])
+
+
+@pytest.mark.parametrize(("begin", "shape"), [((0, 0, 0), (2, 3, 5)), ((0, 4, 0), (2, 3, 7)), ((1, 2, 3), (1, 5, 4))])
+def test_a_part_of_an_array_loses_what_the_whole_loses_there(begin, shape):
+    whole, key = (2, 7, 7), jax.random.key(3)
+    at = tuple(slice(first, first + size) for first, size in zip(begin, shape, strict=True))
+    part = dropout(key, jnp.ones(shape), 0.5, Part(whole, begin))
+    np.testing.assert_array_equal(part, dropout(key, jnp.ones(whole), 0.5)[at])
 
 
 def test_no_key_or_no_rate_is_no_dropout():

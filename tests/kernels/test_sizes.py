@@ -48,6 +48,17 @@ def test_an_accelerator_encodes_the_fewest_batches_whose_slots_are_bounded(hardw
     assert -(-rows // at_once) == -(-rows // max(slots // width, 1))
 
 
+@pytest.mark.parametrize("memory", [4 << 30, 16 << 30, 60 << 30])
+@pytest.mark.parametrize(("queries", "scores"), [(200, 25_600), (4096, 65_536), (4096, 2_097_152), (300, 10**9)])
+def test_an_accelerator_takes_all_queries_whose_scores_fit_a_share_of_its_memory(memory, queries, scores):
+    with assumed(Hardware("gpu", memory)):
+        size, held = sizes.query_block(queries, scores), sizes.held_numbers()
+    assert size == queries or size % sizes.KERNEL_QUERIES == 0
+    assert size * scores <= held or size == min(queries, sizes.KERNEL_QUERIES)
+    assert size == queries or (size + sizes.KERNEL_QUERIES) * scores > held
+    assert sizes.query_block(queries, scores) == sizes.QUERY_BLOCK
+
+
 def test_the_softmax_kernels_are_for_tables_whose_tiles_have_offsets_of_32_bits():
     with assumed(Hardware("gpu", 139 << 30)):
         for width in (1, 4, 8, 16, 65, 256):

@@ -45,7 +45,7 @@ def dense(params, x):
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])  # which decides whether queries are cut into blocks
 def test_attention_in_blocks_is_attention(monkeypatch, backend, slots, heads):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    assert (sizes.query_block(slots) == slots) == (backend == "gpu" or slots == BLOCK)
+    assert (sizes.query_block(slots, ROWS * heads * slots) == slots) == (backend == "gpu" or slots == BLOCK)
     module = Attention(heads, 0.0, jnp.float32, nn.initializers.normal())
     query, memory, mask = noise(1, ROWS, slots, WIDTH), noise(2, ROWS, slots, WIDTH), two_sequences(slots)
     params = noisy(module, query, memory, mask, None, 0)

@@ -29,6 +29,7 @@ USERS = "users.parquet"  #: of a model with vectors for users
 #: called and saved changes no result; the rows per microbatch only change rounding; a bonus only changes answers
 FREE = {"dataset", "patience", "cold_bonus", "microbatch_rows", "feed", "steps_per_call", "launcher", "save_every"}
 FREE |= {"mesh.data", "mesh.item", "mesh.dense"}  # where rows and params are placed
+FREE |= {"model.remat"}  # what is computed twice
 log = logging.getLogger("jaxrec")
 
 

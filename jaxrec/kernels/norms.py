@@ -13,15 +13,15 @@ import jax.numpy as jnp
 
 
 def plus(xs: Sequence[jax.Array], vectors: Sequence[jax.Array]) -> Sequence[jax.Array]:
-    """Returns x + vector, along the last axis, for each pair.
+    """Returns x + vector, along the last axis, for each pair, in float32.
 
     Args:
-        xs: [..., D] each.
+        xs: [..., D] each, of any floating-point dtype.
         vectors: [D] each; or [R, D], one for each of R equal parts of the slots of x, in their order.
     """
     if vectors[0].ndim == 1:
-        return [x + vector for x, vector in zip(xs, vectors, strict=True)]
-    sums: Any = _plus(tuple(_by_row(x, vector) for x, vector in zip(xs, vectors, strict=True)), tuple(vectors))
+        return [x.astype(jnp.float32) + vector for x, vector in zip(xs, vectors, strict=True)]
+    sums: Any = _plus(xs[0].dtype, tuple(_by_row(x, vector) for x, vector in zip(xs, vectors, strict=True)), tuple(vectors))
     return [each.reshape(x.shape) for each, x in zip(sums, xs, strict=True)]
 
 
@@ -48,14 +48,16 @@ def _by_row(x, vector_RD):
     return x.reshape(len(vector_RD), -1, x.shape[-1])
 
 
-@jax.custom_vjp
-def _plus(xs_RND, vectors_RD):
-    # the barrier keeps XLA from adding the vector within the product, for which it would copy each vector first
-    return [jax.lax.optimization_barrier(x) + each[:, None] for x, each in zip(xs_RND, vectors_RD, strict=True)]
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _plus(dtype, xs_RND, vectors_RD):
+    # The barrier keeps XLA from adding the vector within the product, for which it would copy each vector first. The
+    # product is converted after it, in the kernel that adds.
+    parts = zip(xs_RND, vectors_RD, strict=True)
+    return [jax.lax.optimization_barrier(x).astype(jnp.float32) + each[:, None] for x, each in parts]
 
 
-def _plus_backward(_, grads_RND):
-    return tuple(grads_RND), tuple(_row_sums(*grads_RND))
+def _plus_backward(dtype, _, grads_RND):
+    return tuple(x.astype(dtype) for x in grads_RND), tuple(_row_sums(*grads_RND))
 
 
 _plus.defvjp(lambda *args: (_plus(*args), None), _plus_backward)

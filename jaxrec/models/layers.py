@@ -113,7 +113,7 @@ class Dense(nn.Module):
         return (jax.checkpoint(activated) if hardware.is_gpu() else activated)(*self.parts(x))
 
     def _sum(self, product, bias):
-        return product if bias is None else norms.plus([product.astype(jnp.float32)], [bias])[0].astype(self.dtype)
+        return product if bias is None else norms.plus([product], [bias])[0].astype(self.dtype)
 
 
 def residual(
@@ -266,7 +266,7 @@ class Attention(nn.Module):
             inputs = {"query": query_BQD, "key": memory_BTD, "value": of_values}
             parts = [project(name, x_BTD, Dense.parts) for name, x_BTD in inputs.items()]  # products and biases
             biases = [bias for _, bias in parts if bias is not None]
-            projected = norms.plus([x.astype(jnp.float32) for x, _ in parts], biases)
+            projected = norms.plus([x for x, _ in parts], biases)
             q_BQHd, k_BTHd, v_BTHd = (split(x.astype(self.dtype)) for x in projected)
             q_BQHd = q_BQHd if scales_scores else q_BQHd * scale
         if positions_BT is not None:

@@ -16,13 +16,19 @@ def plus(xs: Sequence[jax.Array], vectors: Sequence[jax.Array]) -> Sequence[jax.
     """Returns x + vector, along the last axis, for each pair, in float32.
 
     Args:
-        xs: [..., D] each, of any floating-point dtype.
+        xs: [..., D] each, or wider if what exceeds the vectors is to be cut off; all of one floating-point dtype. If
+            that is not float32, the sums are meant to be rounded to it: so are their gradients.
         vectors: [D] each; or [R, D], one for each of R equal parts of the slots of x, in their order.
     """
     if vectors[0].ndim == 1:
-        return [x.astype(jnp.float32) + vector for x, vector in zip(xs, vectors, strict=True)]
-    sums: Any = _plus(xs[0].dtype, tuple(_by_row(x, vector) for x, vector in zip(xs, vectors, strict=True)), tuple(vectors))
-    return [each.reshape(x.shape) for each, x in zip(sums, xs, strict=True)]
+        return [_cut(x, vector).astype(jnp.float32) + vector for x, vector in zip(xs, vectors, strict=True)]
+    sums: Any = _plus(
+        xs[0].dtype,
+        tuple(x.shape[-1] for x in xs),
+        tuple(_by_row(x, vector) for x, vector in zip(xs, vectors, strict=True)),
+        tuple(vectors),
+    )
+    return [each.reshape(*x.shape[:-1], -1) for each, x in zip(sums, xs, strict=True)]
 
 
 def layer(x: jax.Array, scale_RD: jax.Array, bias_RD: jax.Array, epsilon: float) -> jax.Array:
@@ -44,20 +50,33 @@ def rms(x: jax.Array, scale_RD: jax.Array, epsilon: float) -> jax.Array:
     return found.reshape(x.shape)
 
 
+def _cut(x, like):
+    """Leaves out the last features of x that `like` does not have."""
+    return x if x.shape[-1] == like.shape[-1] else x[..., : like.shape[-1]]
+
+
 def _by_row(x, vector_RD):
     return x.reshape(len(vector_RD), -1, x.shape[-1])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _plus(dtype, xs_RND, vectors_RD):
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _plus(dtype, widths, xs_RND, vectors_RD):
+    """The sums of arrays of this dtype, and of these widths before they are cut, and vectors; in float32."""
     # The barrier keeps XLA from adding the vector within the product, for which it would copy each vector first. The
-    # product is converted after it, in the kernel that adds.
+    # product is cut and converted after it, in the kernel that adds.
     parts = zip(xs_RND, vectors_RD, strict=True)
-    return [jax.lax.optimization_barrier(x).astype(jnp.float32) + each[:, None] for x, each in parts]
+    kept = lambda x, vector: _cut(jax.lax.optimization_barrier(x), vector).astype(jnp.float32)
+    return [kept(x, each) + each[:, None] for x, each in parts]
 
 
-def _plus_backward(dtype, _, grads_RND):
-    return tuple(x.astype(dtype) for x in grads_RND), tuple(_row_sums(*grads_RND))
+def _plus_backward(dtype, widths, _, grads_RND):
+    if dtype == jnp.float32:
+        return tuple(grads_RND), tuple(_row_sums(*grads_RND))
+    # One rounded array is read for the products and for the sums. These lose nothing, since what was added is rounded.
+    fill = lambda x, width: jnp.pad(x.astype(dtype), [(0, 0), (0, 0), (0, width - x.shape[-1])])
+    rounded = jax.lax.optimization_barrier([fill(x, width) for x, width in zip(grads_RND, widths, strict=True)])
+    exact = [_cut(x, grad).astype(jnp.float32) for x, grad in zip(rounded, grads_RND, strict=True)]
+    return tuple(rounded), tuple(_side_by_side(*exact))
 
 
 _plus.defvjp(lambda *args: (_plus(*args), None), _plus_backward)
@@ -95,3 +114,10 @@ def _row_sums(*arrays_RND):
         return [x.sum(1) for x in arrays_RND]
     zeros = tuple(jnp.zeros((), x.dtype) for x in arrays_RND)
     return list(jax.lax.reduce(arrays_RND, zeros, lambda one, other: tuple(map(jnp.add, one, other)), (1,)))
+
+
+def _side_by_side(*arrays_RND):
+    """As `_row_sums`, for arrays that are converted in the same kernel."""
+    if len({x.shape for x in arrays_RND}) > 1:
+        return [x.sum(1) for x in arrays_RND]
+    return jnp.split(jnp.concatenate(arrays_RND, axis=-1).sum(1), len(arrays_RND), axis=-1)

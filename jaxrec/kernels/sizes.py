@@ -4,6 +4,10 @@ A CPU is fastest while intermediate arrays fit its caches: its sizes are measure
 with few large kernels: its chunks are as large as a share of its memory.
 """
 
+from typing import Any
+
+import jax.numpy as jnp
+
 from jaxrec.kernels import hardware
 
 HELD_NUMBERS = 2**21  #: elements per chunk of an intermediate array that is computed in chunks, on a CPU
@@ -48,6 +52,14 @@ def product_rows(columns: int) -> int:
         numbers = max(held_numbers(), KERNEL_NUMBERS)
         return max(numbers // columns, FEWEST_KERNEL_ROWS[hardware.current().platform])
     return min(max(PRODUCT_NUMBERS // columns, FEWEST_PRODUCT_ROWS), PRODUCT_ROWS)
+
+
+def product_columns(columns: int, dtype: Any) -> int:
+    """The number of columns to compute of a product with this many.
+
+    A GPU multiplies bfloat16 in multiples of 8. XLA pads to those anyway, but then cuts the result in another kernel.
+    """
+    return columns if dtype == jnp.float32 or not hardware.is_gpu() else -(-columns // 8) * 8
 
 
 def equal_part(total: int, most: int) -> int:

@@ -95,9 +95,15 @@ class Dense(nn.Module):
 
     @nn.compact
     def parts(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """Returns the product and the bias, if any, to be added to it in float32."""
+        """Returns the product and the bias, if any, which `norms.plus` adds to it in float32.
+
+        With a bias, the product may have a few columns more, of zeros; see `sizes.product_columns`.
+        """
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.width))
-        product = jnp.dot(x.astype(self.dtype), kernel.astype(self.dtype))
+        kernel = kernel.astype(self.dtype)
+        if self.biased and (more := sizes.product_columns(self.width, self.dtype) - self.width):
+            kernel = jnp.pad(kernel, ((0, 0), (0, more)))
+        product = jnp.dot(x.astype(self.dtype), kernel)
         return product, item_param(self, "bias", nn.initializers.zeros, self.width) if self.biased else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -262,7 +268,7 @@ class Attention(nn.Module):
             q_BQHd = split(project("query", query_BQD)) * scale
             k_BTHd, v_BTHd = split(project("key", memory_BTD)), split(project("value", memory_BTD))
         else:  # one kernel computes the gradients of all biases, and scaling the scores fuses with masking them
-            of_values = products.kept_separate(memory_BTD) if self.heads == 1 else memory_BTD
+            of_values = products.kept_separate(memory_BTD.astype(self.dtype)) if self.heads == 1 else memory_BTD
             inputs = {"query": query_BQD, "key": memory_BTD, "value": of_values}
             parts = [project(name, x_BTD, Dense.parts) for name, x_BTD in inputs.items()]  # products and biases
             biases = [bias for _, bias in parts if bias is not None]

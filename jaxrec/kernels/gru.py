@@ -17,10 +17,13 @@ def product(x_ND: jax.Array, kernel_DF: jax.Array, bias_F: jax.Array, dtype: Any
 
 
 def _without_bias(x_ND, kernel_DF, dtype):
-    product_NF = products.summed("nd,df->nf", x_ND.astype(dtype), kernel_DF.astype(dtype))
+    kernel_DF = kernel_DF.astype(dtype)
+    if more := sizes.product_columns(kernel_DF.shape[1], dtype) - kernel_DF.shape[1]:
+        kernel_DF = jnp.pad(kernel_DF, ((0, 0), (0, more)))
+    product_NF = products.summed("nd,df->nf", x_ND.astype(dtype), kernel_DF)
     if not hardware.is_cpu():  # the gates add the bias: XLA would copy it first to add it within the product
         product_NF = jax.lax.optimization_barrier(product_NF)
-    return product_NF
+    return product_NF[:, :-more] if more else product_NF
 
 
 def gates(x_B3D: jax.Array, h_B3D: jax.Array, h_BD: jax.Array) -> jax.Array:

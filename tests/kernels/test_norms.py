@@ -50,6 +50,28 @@ def test_vectors_given_once_a_row_have_the_gradient_of_one_in_parts(way, shape):
         np.testing.assert_allclose(rows.sum(0), whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("more", [0, 3])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_of_wider_products_what_exceeds_the_vectors_is_cut_off_and_has_no_gradient(dtype, more):
+    """As without copies per row: what is added is rounded, and the sums of its gradient are float32."""
+    random = np.random.default_rng(3)
+    x, towards = (random.normal(size=(ROWS * SLOTS, WIDTH + extra)).astype("f4") for extra in (more, 0))
+
+    def value(x, *vectors):
+        return sum((towards * each.astype(dtype).astype("f4")).sum() for each in norms.plus([x, x], vectors))
+
+    wide = jnp.asarray(x, dtype)
+    each = [jnp.broadcast_to(vector, (ROWS, WIDTH)) for vector in (SCALE, BIAS)]
+    wanted, (of_x, *of_vectors) = jax.value_and_grad(value, (0, 1, 2))(wide, SCALE, BIAS)
+    found, (of_x_too, *of_rows) = jax.value_and_grad(value, (0, 1, 2))(wide, *each)
+    assert of_x_too.dtype == dtype and not of_x_too[:, WIDTH:].any() and of_x_too[:, :WIDTH].all()
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    np.testing.assert_array_equal(of_x_too, of_x)
+    for rows, whole in zip(of_rows, of_vectors, strict=True):
+        assert rows.dtype == jnp.float32
+        np.testing.assert_allclose(rows.sum(0), whole, rtol=1e-4, atol=1e-5)
+
+
 def test_a_row_has_its_own_vector():
     x = np.random.default_rng(2).normal(size=(ROWS * SLOTS, WIDTH)).astype("f4")
     scale = np.arange(1, ROWS + 1, dtype="f4")[:, None] * SCALE

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 SMALL = 1 << 18  #: elements of the largest array that is packed
 UNUSED = 32  #: number of zeros before the matrices: XLA slices all of them in one kernel, unless one begins at 0
+APART = 4  #: maximum number of arrays for which XLA concatenates in a kernel that does nothing else
 PACKED = ("packed_vectors", "packed_matrices")  #: names of the params that stand for the packed ones
 
 
@@ -73,9 +74,9 @@ class _Packing:
                 vectors.append(leaf if shared else whole())
             else:
                 vectors.append(leaf.reshape(-1))
-        packed = jnp.concatenate(vectors, axis=-1) if vectors else jnp.zeros(0)
+        packed = _concatenated(vectors) if vectors else jnp.zeros(0)
         kept = {name: tree for name, tree in params.items() if name not in self.names}
-        return kept | dict(zip(PACKED, (packed.sum(0) if rows else packed, jnp.concatenate(matrices, 1)), strict=True))
+        return kept | dict(zip(PACKED, (packed.sum(0) if rows else packed, _concatenated(matrices)), strict=True))
 
     def unpack(self, params: dict, rows: int = 0) -> dict:
         """Unpacks the params; with `rows`, vectors [D] that the model may be given per row become [rows, D]."""
@@ -87,3 +88,9 @@ class _Packing:
             begin[group] += leaf.size
         kept = {name: tree for name, tree in params.items() if name not in PACKED}
         return kept | self.form.unflatten(leaves)
+
+
+def _concatenated(arrays):
+    """Joins arrays along the last axis; few of them only once, where XLA would do so for each array computed from it."""
+    packed = jnp.concatenate(arrays, axis=-1)
+    return jax.lax.optimization_barrier(packed) if len(arrays) <= APART else packed

@@ -55,6 +55,11 @@ def _cut(x, like):
     return x if x.shape[-1] == like.shape[-1] else x[..., : like.shape[-1]]
 
 
+def _filled(x, width):
+    """Adds zeros as last features of x, up to the width."""
+    return x if x.shape[-1] == width else jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])])
+
+
 def _by_row(x, vector_RD):
     return x.reshape(len(vector_RD), -1, x.shape[-1])
 
@@ -70,11 +75,11 @@ def _plus(dtype, widths, xs_RND, vectors_RD):
 
 
 def _plus_backward(dtype, widths, _, grads_RND):
+    rounded = [_filled(x.astype(dtype), width) for x, width in zip(grads_RND, widths, strict=True)]
     if dtype == jnp.float32:
-        return tuple(grads_RND), tuple(_row_sums(*grads_RND))
+        return tuple(rounded), tuple(_row_sums(*grads_RND))
     # One rounded array is read for the products and for the sums. These lose nothing, since what was added is rounded.
-    fill = lambda x, width: jnp.pad(x.astype(dtype), [(0, 0), (0, 0), (0, width - x.shape[-1])])
-    rounded = jax.lax.optimization_barrier([fill(x, width) for x, width in zip(grads_RND, widths, strict=True)])
+    rounded = jax.lax.optimization_barrier(rounded)
     exact = [_cut(x, grad).astype(jnp.float32) for x, grad in zip(rounded, grads_RND, strict=True)]
     return tuple(rounded), tuple(_side_by_side(*exact))
 

@@ -59,7 +59,7 @@ def product_columns(columns: int, dtype: Any) -> int:
 
     A GPU multiplies bfloat16 in multiples of 8. XLA pads to those anyway, but then cuts the result in another kernel.
     """
-    return columns if dtype == jnp.float32 or not hardware.is_gpu() else -(-columns // 8) * 8
+    return columns if jnp.dtype(dtype) == jnp.float32 or not hardware.is_gpu() else -(-columns // 8) * 8
 
 
 def equal_part(total: int, most: int) -> int:
@@ -120,10 +120,15 @@ def compares_pairs(ones: int, others: int) -> bool:
     return not hardware.is_cpu() and ones * others <= COMPARED_PAIRS
 
 
-def fuses_softmax(rows: int, width: int) -> bool:
-    """Whether the softmax over this many rows has hand-written kernels: on a GPU, if 32-bit offsets suffice."""
+def fused_softmax_rows(width: int) -> int:
+    """The maximum number of rows of a table whose 32-bit offsets suffice for the softmax's kernels."""
     of_tile = max(2 * width, 16)  # upper bound of the tile's width, which is a power of 2 from 16 on
-    return hardware.is_gpu() and width <= FUSED_SOFTMAX_WIDTH and of_tile * rows < 2**31
+    return (2**31 - 1) // of_tile
+
+
+def fuses_softmax(rows: int, width: int) -> bool:
+    """Whether the softmax over this many rows has hand-written kernels."""
+    return hardware.is_gpu() and width <= FUSED_SOFTMAX_WIDTH and rows <= fused_softmax_rows(width)
 
 
 def fuses_gru(width: int) -> bool:

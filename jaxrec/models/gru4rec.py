@@ -23,7 +23,8 @@ class GRU4RecOptions(ModelOptions):
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02), or uniform
     embedding: str = among("shared", "separate")  #: whether input and output share a table
     input_dropout: float = key(below_one, 0.0)  #: dropout of the embeddings
-    #: whether a GPU runs the slots of a layer in one hand-written kernel; other devices always loop over them
+    #: whether a GPU runs the slots of a layer in one hand-written kernel, for packed rows and a dim of at most 128;
+    #: otherwise, and on other devices, it loops over them
     fused: bool = False
 
 

@@ -10,7 +10,10 @@ from jaxrec.config.parsing import row_width
 from jaxrec.data import splits
 from jaxrec.data.files.text import some
 from jaxrec.data.interactions import Interactions
+from jaxrec.kernels import hardware, sizes
 from jaxrec.kernels.placement import data_size
+from jaxrec.models.gru4rec import GRU4RecOptions
+from jaxrec.training.losses.softmax import SoftmaxOptions
 from jaxrec.training.metric_writer import clock
 from jaxrec.training.setup import Setup
 
@@ -44,6 +47,7 @@ def describe(setup: Setup) -> str:
         f"of {rows}, {shown / slots:.0%} full; "
         f"{len(setup.devices)} {setup.devices[0].platform} device(s){split_tables}"
         + of_length(config, split.interactions)
+        + of_kernels(config, -(-len(split.interactions.catalogue.ids) // item))
         + _of_events(config, split.interactions)
         + _of_users(config, split.interactions)
     )
@@ -59,6 +63,23 @@ def of_length(config: Config, interactions: Interactions) -> str:
         f"\nthe longest history has {longest:,} items, and config.length={config.length}: "
         f"config.length={longest}{row} shows the model as much, in shorter rows"
     )
+
+
+def of_kernels(config: Config, items: int) -> str:
+    """Lines on hand-written kernels that a configuration asks for, but that its training can't use; empty if none.
+
+    Args:
+        config: Config.
+        items: the number of items per device.
+    """
+    said, dim, one_slot = "", config.model.dim, config.stream == "session-parallel"
+    nothing = f"changes nothing here: its kernels are for GPUs (this is a {hardware.current().platform}), "
+    if isinstance(config.model, GRU4RecOptions) and config.model.fused and (one_slot or not sizes.fuses_gru(dim)):
+        said += f"\nconfig.model.fused {nothing}config.model.dim up to {sizes.FUSED_GRU_WIDTH} and config.stream=packed"
+    if isinstance(config.loss, SoftmaxOptions) and config.loss.fused and not sizes.fuses_softmax(items, dim):
+        most = f"{sizes.fused_softmax_rows(dim):,} items per device"
+        said += f"\nconfig.loss.fused {nothing}config.model.dim up to {sizes.FUSED_SOFTMAX_WIDTH} and at most {most}"
+    return said
 
 
 def _of_events(config, interactions):

@@ -43,8 +43,7 @@ def test_the_loop_of_few_kernels_has_the_gradient_of_the_plain_one(dropped):
 SHAPES = [(3, 5, 4, True), (9, 4, 5, False), (4, 20, 16, True), (3, 33, 20, False)]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [SHAPES[0], *(pytest.param(each, marks=pytest.mark.slow) for each in SHAPES[1:])])
 def test_hand_written_kernels_compute_what_the_plain_loop_does(shape):
     """For rows and widths that tiles don't divide, with resets, with and without dropout; interpreted by Pallas."""
     plain = value_and_gradients(*shape)

@@ -1,5 +1,6 @@
 """The memory used at once is bounded, whatever the size of a table."""
 
+import jax.numpy as jnp
 import pytest
 
 from jaxrec.kernels import sizes
@@ -64,3 +65,12 @@ def test_the_softmax_kernels_are_for_tables_whose_tiles_have_offsets_of_32_bits(
         for width in (1, 4, 8, 16, 65, 256):
             rows = 2**31 // tile_width(width)
             assert not sizes.fuses_softmax(rows, width) and sizes.fuses_softmax(rows // 4, width)
+
+
+@pytest.mark.parametrize("columns", [1, 8, 50, 300])
+def test_a_gpu_computes_whole_eights_of_columns_of_a_bfloat16_product(columns):
+    for platform, dtype, multiple in (("gpu", jnp.bfloat16, 8), ("gpu", jnp.float32, 1), ("tpu", jnp.bfloat16, 1)):
+        with assumed(Hardware(platform, 16 << 30)):
+            found = sizes.product_columns(columns, dtype)
+        assert columns <= found < columns + multiple and not found % multiple
+    assert sizes.product_columns(columns, jnp.bfloat16) == columns  # on a CPU

@@ -267,7 +267,8 @@ class SoftmaxOptions(LossOptions):
     #: as ranking leaves them out too (exclude)
     seen: str = among("keep", "exclude")
     label_smoothing: float = key(below_one, 0.0)  #: share of a target's weight that is spread evenly over all items
-    #: whether a GPU uses hand-written kernels that keep no scores in memory; other devices compute it in chunks anyway
+    #: whether a GPU uses hand-written kernels that keep no scores in memory, for a model.dim of at most 256; otherwise,
+    #: and on other devices, it is computed in chunks
     fused: bool = False
 
 

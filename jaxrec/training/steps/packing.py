@@ -91,6 +91,6 @@ class _Packing:
 
 
 def _concatenated(arrays):
-    """Joins arrays along the last axis; few of them only once, where XLA would do so for each array computed from it."""
+    """Joins arrays along the last axis; few of them only once, where XLA would do so in each kernel that reads them."""
     packed = jnp.concatenate(arrays, axis=-1)
     return jax.lax.optimization_barrier(packed) if len(arrays) <= APART else packed

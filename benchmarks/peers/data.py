@@ -1,4 +1,4 @@
-"""Reads the users that all contenders train on, as the driver wrote them."""
+"""The users that all contenders train on, as the driver wrote them, and batches on a device."""
 
 import numpy as np
 
@@ -9,6 +9,13 @@ def histories(path):
         parts = np.split(file["items"], file["offsets"][1:-1])
         kept = [part.tolist() for part in parts if len(part) > 1]
         return dict(enumerate(kept, 1)), int(file["catalogue"])
+
+
+def on(device, batch):
+    """A batch with its tensors on a device; batch: a dictionary, or a sequence of tensors."""
+    if isinstance(batch, dict):
+        return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+    return [each.to(device, non_blocking=True) for each in batch]
 
 
 def frame(path, first=1):

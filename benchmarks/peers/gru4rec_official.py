@@ -42,13 +42,13 @@ def main():
             "Time": np.arange(sum(lengths)),
         }
     )
-    model = gru4rec_pytorch.GRU4Rec(**given["settings"], n_epochs=1000, device=torch.device("cpu"))
+    model = gru4rec_pytorch.GRU4Rec(**given["settings"], n_epochs=1000, device=torch.device(given["device"]))
     inner, turns = model.loss_function, None
 
     def loss(scores, targets, lanes):
         nonlocal turns
         if turns is None:
-            turns = Turns()
+            turns = Turns(given["device"])
         else:
             turns.tick(lanes)  # of the step before, whose update is done by now
         return inner(scores, targets, lanes)

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from data import histories
+from data import histories, on
 from turns import Turns, arguments
 
 given = arguments()
@@ -33,7 +33,7 @@ def loss_of(model, positives, negatives, padding, negatives_number, t):
     moved = torch.clamp(torch.div(1.0, raised - 1), 1e-10, most).log()
     each = torch.nn.functional.binary_cross_entropy_with_logits(torch.cat([moved, rest], -1), wanted, reduction="none")
     mask = (shown != padding).float()
-    return (each.mean(-1) * mask).sum() / mask.sum(), int(mask.sum())
+    return (each.mean(-1) * mask).sum() / mask.sum()
 
 
 def main():
@@ -47,11 +47,14 @@ def main():
         loader = get_train_dataloader("given", given["batch"], given["length"], given["negatives"])
         os.chdir("/")
     model = GSASRec(items, given["length"], given["dim"], 1, given["layers"], given["dropout"])
+    model.to(given["device"])
     adam = torch.optim.Adam(model.parameters())
     model.train()
-    turns = Turns()
+    turns = Turns(given["device"])
     for positives, negatives in itertools.chain.from_iterable(loader for _ in itertools.count()):
-        loss, count = loss_of(model, positives, negatives, items + 1, given["negatives"], given["t"])
+        count = int((positives[:, :-1] != items + 1).sum())
+        positives, negatives = on(given["device"], (positives, negatives))
+        loss = loss_of(model, positives, negatives, items + 1, given["negatives"], given["t"])
         loss.backward()
         adam.step()
         adam.zero_grad()

@@ -28,20 +28,20 @@ def main():
             "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
             "epochs": 1000,
             "train_neg_sample_args": None,
-            "use_gpu": False,
+            "use_gpu": given["device"] != "cpu",
             "show_progress": False,
             "checkpoint_dir": folder,
         } | given.get("settings", {})
         config = Config(given["model"], "given", config_dict=settings)
         init_seed(0, True)
         train, _, _ = data_preparation(config, create_dataset(config))
-        model = get_model(config["model"])(config, train.dataset)
+        model = get_model(config["model"])(config, train.dataset).to(config["device"])
         inner, turns = model.calculate_loss, None
 
         def loss(batch):
             nonlocal turns
             if turns is None:
-                turns = Turns()
+                turns = Turns(given["device"])
             else:
                 turns.tick(batch.length)  # of the step before
             return inner(batch)

@@ -8,7 +8,7 @@ import sys
 from types import ModuleType
 
 import torch
-from data import frame
+from data import frame, on
 from turns import Turns, arguments
 
 given = arguments()
@@ -32,32 +32,33 @@ def made(items):
 def main():
     masked = given["model"] == "bert4rec"
     table, items = frame(given["data"], first=2 if masked else 1)
-    module = SeqRec(made(items), lr=1e-3)
+    device, module = given["device"], SeqRec(made(items), lr=1e-3).to(given["device"])
     collate = PaddingCollateFn()
     load = lambda data, size, shuffle: torch.utils.data.DataLoader(data, size, shuffle, collate_fn=collate)
     if given["mode"] == "evaluation":
         module.eval()
         questions = CausalLMPredictionDataset(table, max_length=given["length"])
-        turns = Turns()
+        turns = Turns(device)
         with torch.no_grad():
             for batch in itertools.chain.from_iterable(load(questions, 256, False) for _ in itertools.count()):
-                module.predict_step(batch, 0)
+                module.predict_step(on(device, batch), 0)
                 turns.tick(len(batch["user_id"]))
     module.train()
     kind = MaskedLMDataset if masked else CausalLMDataset
     own = {"mlm_probability": given["mask"]} if masked else {}
     drawn = load(kind(table, max_length=given["length"], **own), given["batch"], True)
     endless = itertools.chain.from_iterable(drawn for _ in itertools.count())
+    endless = ((on(device, batch), int((batch["labels"] != -100).sum())) for batch in endless)
     if given["mode"] == "paired":
         endless = itertools.cycle(list(itertools.islice(endless, 32)))
     adam = module.configure_optimizers()
-    turns = Turns()
-    for batch in endless:
+    turns = Turns(device)
+    for batch, count in endless:
         loss = module.training_step(batch, 0)
         adam.zero_grad()
         loss.backward()
         adam.step()
-        turns.tick(int((batch["labels"] != -100).sum()))
+        turns.tick(count)
 
 
 if __name__ == "__main__":

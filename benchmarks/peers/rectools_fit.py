@@ -21,16 +21,17 @@ class Turn(Callback):
 
     def on_train_batch_start(self, trainer, module, batch, index):
         if self.turns is None:
-            self.turns = Turns()
+            self.turns = Turns(given["device"])
 
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
-        self.turns.tick(int((batch["y"] != 0).sum()))
+        self.turns.tick((batch["y"] != 0).sum())
 
 
 def trainer():
     return Trainer(
         max_epochs=0 if given["mode"] == "evaluation" else 1000,
-        accelerator="cpu",
+        accelerator="cpu" if given["device"] == "cpu" else "gpu",
+        devices=1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -58,7 +59,7 @@ def main():
     )
     data = Dataset.construct(table)
     model.fit(data)
-    users, turns = table[Columns.User].unique(), Turns()  # only an evaluation gets here: its `fit` has no epochs
+    users, turns = table[Columns.User].unique(), Turns(given["device"])  # only an evaluation gets here: its `fit` has no epochs
     while True:
         model.recommend(users, data, k=10, filter_viewed=True)
         turns.tick(len(users))

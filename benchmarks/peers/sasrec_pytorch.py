@@ -27,10 +27,10 @@ def batches(sampler, paired):
 
 def main():
     users, items = histories(given["data"])
-    hyper = {"hidden_units": given["dim"], "num_blocks": given["layers"], "num_heads": 1, "device": "cpu"}
+    hyper = {"hidden_units": given["dim"], "num_blocks": given["layers"], "num_heads": 1, "device": given["device"]}
     args = SimpleNamespace(**hyper, dropout_rate=given["dropout"], maxlen=given["length"], norm_first=False)
     sampler = WarpSampler(users, len(users), items, batch_size=given["batch"], maxlen=args.maxlen, n_workers=3)
-    model = SASRec(len(users), items, args)
+    model = SASRec(len(users), items, args).to(given["device"])
     for parameter in model.parameters():
         if parameter.dim() > 1:
             torch.nn.init.xavier_normal_(parameter.data)
@@ -38,7 +38,7 @@ def main():
     bce = torch.nn.BCEWithLogitsLoss()
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.98))
     drawn = batches(sampler, given["mode"] == "paired")
-    turns = Turns()
+    turns = Turns(given["device"])
     for user, shown, following, other in drawn:
         positive, negative = model(user, shown, following, other)
         at = np.where(following != 0)

@@ -1,4 +1,7 @@
-"""The contender's side of the speed benchmark: it trains in turns, and reports each. Standard library only."""
+"""The contender's side of the speed benchmark: it trains in turns, and reports each.
+
+On a CPU it needs the standard library only; on a GPU it needs the peer's torch.
+"""
 
 import json
 import sys
@@ -12,19 +15,36 @@ class Turns:
 
     Create it when everything is ready. The first turn includes compilation and the first steps, so its answer must be
     left out. The process ends when its standard input does.
+
+    Args:
+        device: "cpu", or the device of a peer that computes with torch: a turn ends when that has done its work, and
+            its answer has the most bytes that torch held there.
+        about: () -> what the answers say besides.
     """
 
-    def __init__(self):
+    def __init__(self, device="cpu", about=dict):
+        self.finish, self.about = lambda: None, about
+        if device != "cpu":
+            from torch import cuda
+
+            self.finish = cuda.synchronize
+            self.about = lambda: about() | {"device_bytes": cuda.max_memory_allocated()}
+        self.finish()
         self.say({"ready": True})
         self.wait()
 
     def tick(self, targets, steps=1):
-        """Adds real targets that are done; call it after every step. At the end of a turn, it waits for the next."""
+        """Adds real targets that are done; call it after every step. At the end of a turn, it waits for the next.
+
+        targets: a number, or a tensor of the device, which is only read at the end of the turn.
+        """
         self.targets += targets
         self.steps += steps
-        seconds = time.perf_counter() - self.begun
-        if seconds >= self.length:
-            self.say({"targets": float(self.targets), "seconds": seconds, "steps": self.steps})
+        if time.perf_counter() - self.begun >= self.length:
+            self.finish()
+            seconds = time.perf_counter() - self.begun
+            answer = {"targets": float(self.targets), "seconds": seconds, "steps": self.steps}
+            self.say(answer | self.about())
             self.wait()
 
     def say(self, answer):
@@ -38,5 +58,5 @@ class Turns:
 
 
 def arguments():
-    """The driver's options for a contender, {"checkout", "data", "mode", ...}: JSON in the first argument."""
-    return json.loads(sys.argv[1])
+    """The driver's options for a contender, {"checkout", "data", "mode", "device", ...}: JSON in the first argument."""
+    return {"device": "cpu"} | json.loads(sys.argv[1])

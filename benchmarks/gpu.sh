@@ -1,34 +1,53 @@
 #!/bin/bash
-# All that there is to measure on a machine with GPUs, in one call: whether its results are a CPU's, the rates, what a
-# catalogue of a million items costs; and with --train the recipes for ML-1M and Beauty by three seeds each.
+# What there is to measure on a machine with a GPU, in one call of less than ten minutes: whether its results are a
+# CPU's, the speed next to peers in turns, and with the time that is left the rates of all recipes.
 #
-#     JAXREC_DATA=FOLDER bash benchmarks/gpu.sh [--train]
+#     JAXREC_DATA=FOLDER bash benchmarks/gpu.sh [--peers DIR --python PYTHON] [--scaling | --train]
 #
-# FOLDER holds rsc15-100k, as docs/data.md says; the other data sets are fetched where they are not there.
+# FOLDER holds rsc15-100k, as docs/data.md says; the other data sets are fetched where they are not there. DIR and
+# PYTHON are as for `python -m benchmarks.speed`, or the variables PEERS and PYTHON; without them ours run alone.
+# --scaling measures instead what the size of the catalogue, of histories and of models costs. --train trains instead
+# the recipes for ML-1M and Beauty by three seeds each, in bfloat16 or the variable PRECISION; run again, trainings go
+# on or are taken as they are.
 #
-# Results are benchmarks/results/*_KIND.json, KIND the kind of GPU. Run again, trainings go on or are taken as
-# they are.
+# Results are benchmarks/results/*_DEVICE.json.
 set -eu
 cd "$(dirname "$0")/.."
-export XLA_FLAGS="${XLA_FLAGS:-} --xla_gpu_enable_latency_hiding_scheduler=true"
-
-python -c 'import jax, sys; sys.exit(None if jax.default_backend() == "gpu" else "JAX finds no GPU: pip install -e .[gpu]")'
-python -m benchmarks.agree
-for config in sasrec_ml1m sasrec_softmax_ml1m gsasrec_ml1m bert4rec_ml1m gru4rec_ml1m caser_ml1m \
-    sasrec_softmax_beauty_bert4rec gru4rec_rsc15; do
-    for precision in float32 bfloat16; do
-        python -m benchmarks.rate --config "$config" --epochs 4 --set precision="$precision" \
-            --name "${config}_$precision"
-    done
+begun=$SECONDS what=speed peers=${PEERS:-} other=${PYTHON:-} precision=${PRECISION:-bfloat16}
+while [ $# -gt 0 ]; do
+    case $1 in
+    --peers) peers=$2 && shift ;;
+    --python) other=$2 && shift ;;
+    --scaling | --train) what=${1#--} ;;
+    *) echo "gpu.sh: unknown argument $1" >&2 && exit 2 ;;
+    esac
+    shift
 done
-python -m benchmarks.scaling
+left() { echo $((570 - (SECONDS - begun) - $1)); } # seconds of ten minutes, but for so many
 
-[ "${1:-}" = --train ] || exit 0
+python -c 'import jax, sys; sys.exit(None if jax.default_backend() == "gpu" else "no GPU: pip install -e .[gpu]")'
+
+if [ "$what" = speed ]; then
+    python -m benchmarks.agree
+    python -m benchmarks.speed ${peers:+--peers "$peers"} ${other:+--python "$other"} --rounds 5 --seconds 1 \
+        --within "$(left 90)" --only softmax-ml1m --only softmax-beauty --only bce-ml1m --only gbce-ml1m \
+        --only bert4rec-ml1m --only gru4rec-rsc15 --only evaluation-ml1m
+    python -m benchmarks.rate --epochs 4 --precision float32 bfloat16 --within "$(left 40)" --config gru4rec_ml1m \
+        caser_ml1m gsasrec_ml1m bert4rec_ml1m sasrec_ml1m sasrec_softmax_ml1m sasrec_softmax_beauty_bert4rec \
+        gru4rec_rsc15
+fi
+if [ "$what" = scaling ]; then
+    python -m benchmarks.scaling
+fi
+[ "$what" = train ] || exit 0
+
 trained() { # NAME PROTOCOL HR NDCG: a configuration by three seeds, beside a published number
+    local runs=runs/gpu/$precision/$1
     for seed in 0 1 2; do
-        python train.py --config "configs/$1.py" --workdir "runs/gpu/$1-$seed" --config.seed="$seed"
+        python train.py --config "configs/$1.py" --workdir "$runs-$seed" --config.seed="$seed" \
+            --config.precision="$precision"
     done
-    python -m benchmarks.quality --name "$1" --workdirs "runs/gpu/$1-0" "runs/gpu/$1-1" "runs/gpu/$1-2" \
+    python -m benchmarks.quality --name "$1_$precision" --workdirs "$runs-0" "$runs-1" "$runs-2" \
         --protocol "$2" --published "$3" "$4"
 }
 trained sasrec_softmax_ml1m full .3152 .1821

@@ -35,22 +35,21 @@ def commit():
     return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed else "")
 
 
+def slug(kind):
+    """A kind of device as a part of a file's name.
+
+    >>> slug("NVIDIA H100 80GB HBM3")
+    'nvidia-h100-80gb-hbm3'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")
+
+
 def place(name, ending):
     """The path of a result or its plot; on an accelerator, its name contains the kind of device."""
     import jax
 
     device = jax.local_devices()[0]
-    kind = "" if device.platform == "cpu" else f"_{named(device.device_kind)}"
-    return RESULTS / f"{name}{kind}.{ending}"
-
-
-def named(kind):
-    """The name of a kind of device, for a file.
-
-    >>> named("NVIDIA H100 80GB HBM3"), named("TPU v5 lite")
-    ('nvidia-h100-80gb-hbm3', 'tpu-v5-lite')
-    """
-    return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")
+    return RESULTS / f"{name}{'' if device.platform == 'cpu' else f'_{slug(device.device_kind)}'}.{ending}"
 
 
 def command_of(argv):

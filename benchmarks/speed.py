@@ -10,108 +10,41 @@ same each time (packed histories, the items that users have seen) is made once. 
 settings: a window of 50 where ours has 5, the softmax over the whole catalogue instead of three negatives, and 2,048
 samples per step. The several targets of a slot (Caser) count as one, as a peer's sample does, so that an epoch is the
 same work.
+
+Where JAX finds a GPU, ours also runs in bfloat16, peers use the GPU too, and the softmax has a PyTorch model tuned by
+hand (`peers/tuned_torch.py`) as a further peer. The result then has the memory of the GPU that each held, the kernels
+that a step of ours launches, and the share of the chip: the flops of a model (`limit.flops`) over those of a large
+matrix product in its precision. Without --peers, ours run alone. --within stops before a task that would probably end
+later than that many seconds. A peer that fails is left out, and named in the result.
 """
 
 import argparse
+import contextlib
 import json
+import math
 import os
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import jax
 import numpy as np
 
-from benchmarks import limit, plots, record
+from benchmarks import limit, plots, record, tasks
 from jaxrec.batches import objectives
 from jaxrec.config import recipes
 from jaxrec.training import assembly
 
 HERE = Path(__file__).parent
-OFFICIAL = {"layers": [100], "loss": "cross-entropy", "batch_size": 32, "dropout_p_hidden": 0.4, "learning_rate": 0.2}
-OFFICIAL |= {"momentum": 0.2, "sample_alpha": 0.5, "n_sample": 2048, "logq": 1.0, "constrained_embedding": True}
-BEAUTY = {"dataset": "beauty-bert4rec", "length": 50, "row": 50}
-RECSYS23, RECTOOLS = ("recsys23", "sasrec-bert4rec-recsys23"), ("rectools_fit", None)
-GRU4REC = ("gru4rec_official", "GRU4Rec_PyTorch_Official")
-#: a sample has one target and one negative; a step has about as many samples as ours has slots
-CASER = {"embedding_size": 50, "nh": 16, "nv": 4, "dropout_prob": 0.5, "reg_weight": 0.0, "train_batch_size": 1600}
-CASER |= {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
-SASREC, GSASREC = ("sasrec_pytorch", "SASRec.pytorch"), ("gsasrec", "gSASRec-pytorch")
+MEASURED = ("device_bytes", "kernels")  # what only answers on a GPU have
 
-#: {name: (our configuration, {label of ours: its changes}, {peer: (file, checkout, its options)})}
-TASKS = {
-    "bce-ml1m": (
-        "sasrec_ml1m",
-        {"jaxrec": {}},
-        {
-            "SASRec.pytorch as shipped": (*SASREC, {"mode": "shipped"}),
-            "SASRec.pytorch paired": (*SASREC, {"mode": "paired"}),
-        },
-    ),
-    "bce-beauty": (
-        "sasrec_ml1m",
-        {"jaxrec": BEAUTY, "jaxrec, row-sparse": BEAUTY | {"optim.sparse": True}},
-        {
-            "SASRec.pytorch as shipped": (*SASREC, {"mode": "shipped"}),
-            "SASRec.pytorch paired": (*SASREC, {"mode": "paired"}),
-        },
-    ),
-    "softmax-ml1m": (
-        "sasrec_softmax_ml1m",
-        {"jaxrec": {}},
-        {
-            "recsys23 paired": (*RECSYS23, {"mode": "paired", "model": "sasrec"}),
-            "RecTools as shipped": (*RECTOOLS, {"mode": "shipped", "model": "sasrec"}),
-        },
-    ),
-    "softmax-beauty": (
-        "sasrec_softmax_beauty_bert4rec",
-        {"jaxrec": {}},
-        {
-            "recsys23 paired": (*RECSYS23, {"mode": "paired", "model": "sasrec"}),
-            "RecTools as shipped": (*RECTOOLS, {"mode": "shipped", "model": "sasrec"}),
-        },
-    ),
-    "bert4rec-ml1m": (
-        "bert4rec_ml1m",
-        {"jaxrec": {}},
-        {
-            "recsys23 paired": (*RECSYS23, {"mode": "paired", "model": "bert4rec"}),
-            "RecTools as shipped": (*RECTOOLS, {"mode": "shipped", "model": "bert4rec"}),
-        },
-    ),
-    "gbce-ml1m": (
-        "gsasrec_ml1m",
-        {"jaxrec": {}},
-        {"gSASRec-pytorch as shipped": (*GSASREC, {"mode": "shipped", "negatives": 256, "t": 0.75})},
-    ),
-    "gru4rec-rsc15": (
-        "gru4rec_rsc15",
-        {"jaxrec": {}},
-        {
-            "GRU4Rec_PyTorch_Official as shipped": (*GRU4REC, {"mode": "shipped", "settings": OFFICIAL}),
-            "GRU4Rec_PyTorch_Official paired": (*GRU4REC, {"mode": "paired", "settings": OFFICIAL}),
-        },
-    ),
-    "caser-ml1m": (
-        "caser_ml1m",
-        {"jaxrec": {}},
-        {
-            "RecBole as shipped": ("recbole_fit", None, {"model": "Caser", "length": 50}),
-            "RecBole with our sizes": ("recbole_fit", None, {"model": "Caser", "length": 5, "settings": CASER}),
-        },
-    ),
-    "evaluation-ml1m": (
-        "sasrec_softmax_ml1m",
-        {"jaxrec": {"mode": "evaluation"}},
-        {
-            "recsys23 as shipped": (*RECSYS23, {"mode": "evaluation", "model": "sasrec"}),
-            "RecTools as shipped": (*RECTOOLS, {"mode": "evaluation", "model": "sasrec"}),
-        },
-    ),
-}
+
+class Ended(SystemExit):
+    """A contender ended before its time; its messages are above."""
 
 
 class Contender:
@@ -121,25 +54,31 @@ class Contender:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, env=env
         )
-        self.answer()
-        self.pause()
 
     def answer(self):
         line = self.process.stdout.readline()
         if not line:
-            sys.exit(f"{' '.join(self.process.args[:3])} ended with {self.process.wait()}: its messages are above")
-        return json.loads(line)
+            raise Ended(f"{' '.join(self.process.args[:3])} ended with {self.process.wait()}: its messages are above")
+        found = json.loads(line)
+        return self.answer() if "ready" in found else found
 
-    def pause(self):
+    def grant(self, seconds):
+        """Grants a turn, which begins as soon as it is ready."""
+        os.killpg(self.process.pid, signal.SIGCONT)
+        with contextlib.suppress(BrokenPipeError):  # it ended, as its missing answer will tell
+            print(seconds, file=self.process.stdin, flush=True)
+
+    def take(self):
+        """Waits until its turn is over, and returns its real targets per second and per step."""
+        answer = self.answer()
         os.killpg(self.process.pid, signal.SIGSTOP)
+        row = {"rate": answer["targets"] / answer["seconds"], "per_step": answer["targets"] / answer["steps"]}
+        return row | {key: answer[key] for key in MEASURED if key in answer}
 
     def turn(self, seconds):
-        """Grants a turn, and returns its real targets per second and per step."""
-        os.killpg(self.process.pid, signal.SIGCONT)
-        print(seconds, file=self.process.stdin, flush=True)
-        answer = self.answer()
-        self.pause()
-        return {"rate": answer["targets"] / answer["seconds"], "per_step": answer["targets"] / answer["steps"]}
+        """Grants a turn, and waits for its end."""
+        self.grant(seconds)
+        return self.take()
 
     def peak(self):
         """Peak memory in GiB, summed over its processes; what a loader's processes share with it counts for each."""
@@ -154,7 +93,8 @@ class Contender:
         return total / 2**20
 
     def end(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
@@ -175,72 +115,114 @@ def written(split, folder):
     return path
 
 
-def contest(task, peers, python, preload, rounds, seconds, folder):
-    """Runs one task, and returns its result."""
-    name, ours, theirs = TASKS[task]
-    env = os.environ | ({"LD_PRELOAD": preload} if preload else {})
+def started(task, flags, device, split, config, folder):
+    """Starts the contenders of a task, and returns {label: Contender}. Those with peers' labels are peers."""
+    name, ours, theirs = tasks.of(task, device)
+    env = os.environ | ({"LD_PRELOAD": flags.preload} if flags.preload else {})
     env["PYTHONPATH"] = str(HERE.parent)
     contenders = {}
-    first = next(iter(ours.values()))
-    config, _ = recipes.load(name, {key: str(value) for key, value in first.items() if key != "mode"})
+    for label, changes in ours.items():
+        told = {"config": name, "mode": changes.get("mode", "training")}
+        told["set"] = {"epochs": 100_000} | {key: value for key, value in changes.items() if key != "mode"}
+        contenders[label] = Contender([sys.executable, "-m", "benchmarks.ours", json.dumps(told)], env)
+    sizes = {"dim": config.model.dim, "layers": config.model.layers, "dropout": config.model.dropout}
+    sizes |= {"mask": config.mask_prob, "device": device, "data": str(written(split, folder))}
+    for label, (file, checkout, more) in theirs.items() if flags.peers else ():
+        told = {"batch": config.batch, "length": config.length} | sizes | more
+        if checkout:
+            told["checkout"] = str(flags.peers.resolve() / checkout)
+        script = str(HERE / "peers" / f"{file}.py")
+        contenders[label] = Contender([flags.python, script, json.dumps(told)], env | {"PYTHONPATH": ""})
+    return contenders
+
+
+def in_turns(contenders, own, rounds, seconds):
+    """Returns ({label: its turns}, {label: peak GiB of the host}, {label: why it failed}) of contenders in turns.
+
+    Those that fail are left out, except our `own`. All start at once, as their first turns, with compilation, are left
+    out.
+    """
+    turns, failed = {label: [] for label in contenders}, {}
+
+    def asked(label, ask):
+        if label not in failed:
+            try:
+                return ask()
+            except Ended as error:
+                if label in own:
+                    raise
+                print(f"{label} is left out: {error}", flush=True)
+                failed[label] = str(error)
+        return None
+
+    for contender in contenders.values():
+        contender.grant(seconds)
+    for label, contender in contenders.items():
+        asked(label, contender.take)
+    for _ in range(rounds):
+        for label, contender in contenders.items():
+            turns[label].append(asked(label, lambda turn=contender.turn: turn(seconds)))
+    held = {label: contender.peak() for label, contender in contenders.items()}
+    return {label: each for label, each in turns.items() if label not in failed}, held, failed
+
+
+def contest(task, flags, device, folder):
+    """Runs one task, and returns its result."""
+    name, ours, theirs = tasks.of(task, device)
+    changed = lambda changes: {key: str(value) for key, value in changes.items() if key != "mode"}
+    configs = {label: recipes.load(name, changed(changes))[0] for label, changes in ours.items()}
+    config = next(iter(configs.values()))
+    split = assembly.split_of(config)
+    contenders = started(task, flags, device, split, config, folder)
     try:
-        for label, changes in ours.items():
-            told = {"config": name, "mode": changes.get("mode", "training")}
-            told["set"] = {"epochs": 100_000} | {key: value for key, value in changes.items() if key != "mode"}
-            contenders[label] = Contender([sys.executable, "-m", "benchmarks.ours", json.dumps(told)], env)
-        split = assembly.split_of(config)
-        path = written(split, folder)
-        sizes = {"dim": config.model.dim, "layers": config.model.layers, "dropout": config.model.dropout}
-        sizes |= {"mask": config.mask_prob}
-        for label, (file, checkout, more) in theirs.items():
-            told = {"data": str(path), "batch": config.batch, "length": config.length} | sizes | more
-            if checkout:
-                told["checkout"] = str(peers / checkout)
-            script = str(HERE / "peers" / f"{file}.py")
-            contenders[label] = Contender([python, script, json.dumps(told)], env | {"PYTHONPATH": ""})
-        for contender in contenders.values():
-            contender.turn(seconds)  # compiles, warms up
-        turns = {label: [] for label in contenders}
-        for _ in range(rounds):
-            for label, contender in contenders.items():
-                turns[label].append(contender.turn(seconds))
-        rows = {
-            label: {
-                "targets_per_second": statistics.median(each["rate"] for each in turns[label]),
-                "rates": [each["rate"] for each in turns[label]],
-                "targets_per_step": turns[label][-1]["per_step"],
-                "peak_gib": contender.peak(),
-            }
-            for label, contender in contenders.items()
-        }
+        turns, held, failed = in_turns(contenders, ours, flags.rounds, flags.seconds)
     finally:
         for contender in contenders.values():
             contender.end()
+    rows = {}
+    for label, each in turns.items():
+        rows[label] = {
+            "targets_per_second": statistics.median(turn["rate"] for turn in each),
+            "rates": [turn["rate"] for turn in each],
+            "targets_per_step": each[-1]["per_step"],
+            "peak_gib": held[label],
+        } | {key: each[-1][key] for key in MEASURED if key in each[-1]}
     for label in ours:
-        for peer in theirs:
+        for peer in [each for each in theirs if each in rows]:
             ratios = [a / b for a, b in zip(rows[label]["rates"], rows[peer]["rates"], strict=True)]
             rows[label].setdefault("ratio", {})[peer] = [statistics.median(ratios), min(ratios), max(ratios)]
     evaluated = task.startswith("evaluation")
-    per_step = next(iter(rows.values()))["targets_per_step"]
-    bound = (
-        None
-        if evaluated
-        else limit.targets_per_second(config, per_step * config.num_future_targets) / config.num_future_targets
-    )
+    bound = None
+    if not evaluated:
+        per_step = rows[next(iter(ours))]["targets_per_step"]
+        bound = limit.targets_per_second(config, per_step * config.num_future_targets) / config.num_future_targets
     whole = len(split.test.source) if evaluated else epoch_of(config, split)
-    for row in rows.values():
+    for label, row in rows.items():
         row["epoch_seconds"] = whole / row["targets_per_second"]
-    return {"config": name, "data": Path(config.dataset).name, "limit": bound, "rows": rows}
+        if device != "cpu" and not evaluated:
+            half = configs[label].precision == "bfloat16" if label in ours else label.endswith("bf16")
+            row["share"] = share(configs.get(label, config), row, "bfloat16" if half else "float32")
+    result = {"config": name, "data": Path(config.dataset).name, "limit": bound, "rows": rows}
+    return result | ({"failed": failed} if failed else {})
+
+
+def share(config, row, precision):
+    """The flops per second of a row's model, as a share of those of a matrix product in a precision."""
+    per_target, _ = limit.flops_per_target(config)
+    rate = row["targets_per_second"] * config.num_future_targets
+    return float(rate * per_target / limit.peak(precision)["flops"])
 
 
 def versions(python, peers):
-    """The versions of the peers' packages, and the commits of their checkouts."""
-    names = ("torch", "numpy", "recbole", "rectools", "pytorch-lightning", "transformers")
-    code = f"import importlib.metadata as of, json; print(json.dumps({{n: of.version(n) for n in {names}}}))"
+    """The versions of the peers' packages and the commits of their checkouts, of those that are there."""
+    names = ("torch", "rectools", "recbole", "pytorch-lightning", "transformers", "cut-cross-entropy", "liger-kernel")
+    code = "import importlib.metadata as of, json; there = {each.metadata['name'] for each in of.distributions()}; "
+    code += f"print(json.dumps({{n: of.version(n) for n in {names} if n in there}}))"
     found = json.loads(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout)
-    for checkout in sorted({each[1] for _, _, theirs in TASKS.values() for each in theirs.values() if each[1]}):
+    for checkout in sorted({each[1] for _, _, theirs in tasks.TASKS.values() for each in theirs.values() if each[1]}):
         git = ["git", "-C", str(peers / checkout), "rev-parse", "--short=12", "HEAD"]
-        found[checkout] = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        if (peers / checkout).exists():
+            found[checkout] = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     return found
 
 
@@ -249,10 +231,14 @@ def show(task, result):
     print(f"\n{task}")
     for label, row in result["rows"].items():
         limited = result["limit"] and not label.startswith("jaxrec, ")  # it is that of the unchanged configuration
-        share = f"{row['targets_per_second'] / result['limit']:.0%} of the limit" if limited else ""
+        more = f"{row['targets_per_second'] / result['limit']:.0%} of the limit" if limited else ""
+        if "share" in row:
+            more = f"{row['share']:.1%} of the chip"
+        more += f", {row['device_bytes'] / 2**30:.2f} GiB of the GPU" if "device_bytes" in row else ""
+        more += f", {row['kernels']} kernels a step" if "kernels" in row else ""
         print(
             f"  {label:36} {row['targets_per_second']:10,.0f}/s  {row['targets_per_step']:8,.0f} a step  "
-            f"{row['peak_gib']:5.1f} GiB  {row['epoch_seconds']:8,.1f} s for all of it  {share}"
+            f"{row['peak_gib']:5.1f} GiB  {row['epoch_seconds']:8,.1f} s for all of it  {more}"
         )
         for peer, (median, low, high) in row.get("ratio", {}).items():
             print(f"    {median:.2f} [{low:.2f}..{high:.2f}] times {peer}")
@@ -275,25 +261,45 @@ def plot(result, path):
     plots.save(figure, path)
 
 
-if __name__ == "__main__":
+def parser():
+    """The parser of the flags."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=Path, required=True, help="folder of checkouts")
+    parser.add_argument("--peers", type=Path, help="folder of checkouts; without it, ours alone")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that has the peers' packages")
-    parser.add_argument("--only", action="append", choices=list(TASKS), help="only this task; repeatable")
+    parser.add_argument("--only", action="append", choices=list(tasks.TASKS), help="only this task; repeatable")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=5, help="length of a turn")
+    parser.add_argument("--within", type=float, default=math.inf, help="seconds for all tasks")
     parser.add_argument("--preload", help="a library for all contenders, such as jemalloc")
     parser.add_argument("--name", default="speed", help="name of the result")
-    flags = parser.parse_args()
-    results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for task in flags.only or TASKS:
-            results[task] = contest(
-                task, flags.peers.resolve(), flags.python, flags.preload, flags.rounds, flags.seconds, Path(folder)
-            )
-            show(task, results[task])
+    return parser
+
+
+def main(flags):
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # contenders share a GPU, and say what they hold
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    begun, longest, results, skipped = time.monotonic(), 0, {}, []
     name = flags.name + (f"_{Path(flags.preload).name.partition('.')[0]}" if flags.preload else "")
     how = {"kind": "speed", "rounds": flags.rounds, "seconds": flags.seconds, "preload": flags.preload}
-    how |= {"peers": versions(flags.python, flags.peers.resolve()), "peak": limit.peak()}
-    record.write(name, how | {"tasks": results})
-    plot({"tasks": results}, record.place(name, "png"))
+    how |= {"peers": versions(flags.python, flags.peers.resolve()) if flags.peers else {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for task in flags.only or tasks.TASKS:
+            now = time.monotonic()
+            if now + longest > begun + flags.within:
+                skipped.append(task)
+                print(f"{task} is left out: no time is left for it", flush=True)
+                continue
+            results[task] = contest(task, flags, device, Path(folder))
+            show(task, results[task])
+            longest = max(longest, time.monotonic() - now)
+            peaks = {"peak": limit.peak()} | ({} if device == "cpu" else {"peak_bfloat16": limit.peak("bfloat16")})
+            how |= peaks | ({"left_out": skipped} if skipped else {})
+            record.write(name, how | {"tasks": results})  # after each, in case this is stopped
+    if skipped:
+        record.write(name, how | {"left_out": skipped, "tasks": results})
+    if any("ratio" in row for result in results.values() for row in result["rows"].values()):
+        plot({"tasks": results}, record.place(name, "png"))
+
+
+if __name__ == "__main__":
+    main(parser().parse_args())

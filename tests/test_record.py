@@ -33,9 +33,9 @@ def test_no_result_names_a_place(path):
 
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_results_of_two_kinds_of_accelerators_have_two_files(one, other):
-    assert re.fullmatch(r"[a-z0-9-]*", record.named(one))
+    assert re.fullmatch(r"[a-z0-9-]*", record.slug(one))
     plain = lambda kind: re.findall(r"[a-z0-9]+", kind.lower())
-    assert (record.named(one) == record.named(other)) == (plain(one) == plain(other))
+    assert (record.slug(one) == record.slug(other)) == (plain(one) == plain(other))
 
 
 @pytest.mark.parametrize(("platform", "name"), [("cpu", "rate.json"), ("gpu", "rate_nvidia-h100-80gb-hbm3.json")])

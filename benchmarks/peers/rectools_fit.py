@@ -59,7 +59,10 @@ def main():
     )
     data = Dataset.construct(table)
     model.fit(data)
-    users, turns = table[Columns.User].unique(), Turns(given["device"])  # only an evaluation gets here: its `fit` has no epochs
+    users, turns = (
+        table[Columns.User].unique(),
+        Turns(given["device"]),
+    )  # only an evaluation gets here: its `fit` has no epochs
     while True:
         model.recommend(users, data, k=10, filter_viewed=True)
         turns.tick(len(users))

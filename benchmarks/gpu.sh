@@ -13,7 +13,7 @@
 # Results are benchmarks/results/*_DEVICE.json.
 set -eu
 cd "$(dirname "$0")/.."
-begun=$SECONDS what=speed peers=${PEERS:-} other=${PYTHON:-} precision=${PRECISION:-bfloat16}
+begun=$SECONDS what=speed peers=${PEERS:-} other=${PYTHON:-} precision=${PRECISION:-bfloat16} wrong=0
 while [ $# -gt 0 ]; do
     case $1 in
     --peers) peers=$2 && shift ;;
@@ -28,18 +28,16 @@ left() { echo $((570 - (SECONDS - begun) - $1)); } # seconds of ten minutes, but
 python -c 'import jax, sys; sys.exit(None if jax.default_backend() == "gpu" else "no GPU: pip install -e .[gpu]")'
 
 if [ "$what" = speed ]; then
-    python -m benchmarks.agree
+    python -m benchmarks.agree || wrong=$?
     python -m benchmarks.speed ${peers:+--peers "$peers"} ${other:+--python "$other"} --rounds 5 --seconds 1 \
         --within "$(left 90)" --only softmax-ml1m --only softmax-beauty --only bce-ml1m --only gbce-ml1m \
         --only bert4rec-ml1m --only gru4rec-rsc15 --only evaluation-ml1m
-    python -m benchmarks.rate --epochs 4 --precision float32 bfloat16 --within "$(left 40)" --config gru4rec_ml1m \
+    python -m benchmarks.rate --epochs 4 --precision float32 bfloat16 --within "$(left 60)" --config gru4rec_ml1m \
         caser_ml1m gsasrec_ml1m bert4rec_ml1m sasrec_ml1m sasrec_softmax_ml1m sasrec_softmax_beauty_bert4rec \
         gru4rec_rsc15
+    exit "$wrong"
 fi
-if [ "$what" = scaling ]; then
-    python -m benchmarks.scaling
-fi
-[ "$what" = train ] || exit 0
+[ "$what" = train ] || exec python -m benchmarks.scaling
 
 trained() { # NAME PROTOCOL HR NDCG: a configuration by three seeds, beside a published number
     local runs=runs/gpu/$precision/$1

@@ -59,10 +59,8 @@ def main():
     )
     data = Dataset.construct(table)
     model.fit(data)
-    users, turns = (
-        table[Columns.User].unique(),
-        Turns(given["device"]),
-    )  # only an evaluation gets here: its `fit` has no epochs
+    users = table[Columns.User].unique()
+    turns = Turns(given["device"])  # only an evaluation gets here: its `fit` has no epochs
     while True:
         model.recommend(users, data, k=10, filter_viewed=True)
         turns.tick(len(users))

@@ -24,7 +24,7 @@ class Turns:
 
     def __init__(self, device="cpu", about=dict):
         self.finish, self.about = lambda: None, about
-        if device != "cpu":
+        if device.startswith("cuda"):
             from torch import cuda
 
             self.finish = cuda.synchronize

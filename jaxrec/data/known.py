@@ -59,21 +59,35 @@ def identify(interactions: Interactions) -> Identity:
     counts = len(interactions.users), len(interactions.catalogue.ids), total
     said = f"data {own[:12]}: {counts[0]:,} users, {counts[1]:,} items, {total:,} interactions"
     alike = {name: each for name, each in KNOWN.items() if each[:3] == counts}
-    for name, each in alike.items():
-        if each.histories == own:
-            return Identity(own, name, True, f"{said}: {name}")
     if not alike:
         return Identity(own, None, False, f"{said}: none of the files that papers share ({', '.join(KNOWN)})")
-    name = next(iter(alike))
-    words = f"{said}: the counts of {name} in another order or with other ids"
-    if alike[name].pattern == pattern(interactions):
+    same = next((name for name, each in alike.items() if each.histories == own), None)
+    shape = alike[same].pattern if same else pattern(interactions)
+    others = [name for name, each in alike.items() if name != same and each.pattern == shape]
+    if same:
+        also = f", the histories of {' and '.join(others)} with other ids: the numbers compare" if others else ""
+        return Identity(own, same, True, f"{said}: {same}{also}")
+    words = f"{said}: the counts of {' and '.join(others or alike)} in another order or with other ids"
+    if others:
         words += ": the same histories, so only the ids differ: its numbers compare"
     else:
         words += ": other items may be the last ones, and its numbers do not compare"
-    return Identity(own, name, False, words)
+    return Identity(own, (others or list(alike))[0], False, words)
 
 
-#: the files of `sources.PUBLIC`, and of papers
+#: the sets of `sources.PUBLIC` that have no entry in KNOWN, since their files were not at hand
+UNKNOWN = (
+    "ml-10m",
+    "ml-20m",
+    "ml-25m",
+    "ml-32m",
+    "ml-latest-small",
+    "amazon-beauty",
+    "amazon-sports",
+    "steam",
+)
+
+#: the other sets of `sources.PUBLIC`, and files that papers share
 KNOWN: dict[str, Known] = {
     "30music-sample10": Known(
         14_262,
@@ -103,12 +117,40 @@ KNOWN: dict[str, Known] = {
         "050104dcd30bbcba6cf1cb20f03fa051b648c1da23ad7145cf2232c67c198f6d",
         "97f1dab3c7b24b7bc438cbc3e1cf014c15169548aa9f4e9022c765a64ce630e3",
     ),
+    "games-sasrec": Known(  # data/Video.txt of kang205/SASRec
+        31_013,
+        23_715,
+        287_107,
+        "8189145b732f81444e958a45d3a5b847366b41250b5ba790ebf22ac1844a0b99",
+        "75625ca3575a5cd3fc874c933bfaccdb3ba78c2ffcbaa7dee460ead56ad1e929",
+    ),
+    "lastfm-s3rec": Known(
+        1_090,
+        3_646,
+        52_551,
+        "c8e735be5c9ca90a08f6d207d77499fd15acf4d7cbef5ba8e8522c8f5e7a8cc7",
+        "da00b0e57983ddbe5bdcf50e11bf00c4cd663145a2076e9621f5579801a51704",
+    ),
     "ml-100k": Known(
         943,
         1_682,
         100_000,
         "f99a240b2b851009c517a949e140a2324ebbc3d036b79d47a43b4845a09a76e3",
         "0083bc09e9215b4dce483dd6e0c1c925c795e3213fa9bb180e6efd928b564d0c",
+    ),
+    "ml-1m": Known(  # ratings.dat by time, ties in the order of the file
+        6_040,
+        3_416,
+        999_611,
+        "0b6494236191ccee0a49251acd06a6b5156882ff0af3c6532b4aa7167e2c843f",
+        "601dc3bab47fcbf14715e2cc5cf8ce98a4afe03f8fc69eebf8da45cc4e37dca3",
+    ),
+    "ml-1m-iclrec": Known(  # ml-1m-sasrec without its last user
+        6_039,
+        3_416,
+        999_572,
+        "26a9894e24fa3d10c9fe7f3ae0817f83358f05509c124d0db6130413655e3cee",
+        "b7ed90a4bb7dcf04223f05296134fec7ec1b8fcf23f4148f710ce24bced64606",
     ),
     "ml-1m-sasrec": Known(
         6_040,
@@ -130,6 +172,20 @@ KNOWN: dict[str, Known] = {
         296_337,
         "dce1cc1a856531e94c8dba954d9a78f367564b59cb3e0c5169f8d629c03f2cff",
         "c238523731b5f5aa05888e2a23fa7d5e427b28a5f20572501c9651e8a8405880",
+    ),
+    "toys-5core": Known(
+        19_412,
+        11_924,
+        167_597,
+        "99b3c84a04bdd4998888ae14f6af4deb1514ceff2f38121c04de1ad0da4affeb",
+        "dc0d854b80ec5a221b991842d33d2cfecdb19018c688448298d3628c0e48dbce",
+    ),
+    "yelp-s3rec": Known(
+        30_431,
+        20_033,
+        316_354,
+        "2dbed7dddc4398ec1a35bb3f5ba52cf583d9bf37931e65d0d68f8059317e64fd",
+        "f424daeebe51cb85ae51b9e7336a68e2a5938b15c07184c009d7f19169449bdc",
     ),
     "yoochoose1_64": Known(
         131_491,

@@ -2,10 +2,12 @@
 
     python -m benchmarks.referee --peer implicit --dataset ml-1m-sasrec --python VENV/bin/python
     python -m benchmarks.referee --peer sasrec-pytorch --dataset beauty-5core --python VENV/bin/python --checkout DIR
+    python -m benchmarks.referee --mistakes taste
 
 VENV has the peer's packages: implicit, "rectools[torch]", or torch for sasrec-pytorch, whose repository
 (pmixer/SASRec.pytorch) is at --checkout. Scores are stored under --folder; if they exist, they are only judged again.
-Each run adds its row to the result and to the table of docs/evaluation.md, or replaces the row of an earlier run.
+Each run adds its row to the result and to the table of docs/evaluation.md, or replaces the row of an earlier run. With
+--mistakes, a model of benchmarks/mistakes.py is judged with mistakes made on purpose, and its rows are replaced.
 """
 
 import argparse
@@ -18,12 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import record
+from benchmarks import mistakes, record
 from jaxrec import cli
 from jaxrec.data import sources
 
 HERE = Path(__file__).parent
-PAGE, BEGIN, END = HERE.parent / "docs" / "evaluation.md", "<!-- referee -->\n", "<!-- /referee -->"
+PAGE = HERE.parent / "docs" / "evaluation.md"
 EXACT = 1e-6  # tolerance; with drawn candidates, it is the interval of a difference instead
 SHOWN = ("hr@10", "ndcg@10")
 
@@ -115,24 +117,38 @@ def table(rows):
     return "\n".join(lines) + "\n"
 
 
+def write(page, name, text):
+    """Returns the text of a page with this table between the marks of that name."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    head, rest = page.split(begin)
+    return head + begin + text + end + rest.split(end)[1]
+
+
 def main(flags):
-    peer, folder = PEERS[flags.peer], flags.folder / f"{flags.peer}-{flags.dataset}"
-    if not (folder / "own.json").exists():
-        make(peer, folder, flags.dataset, flags.python, flags.checkout)
-    new = row(flags.peer, peer, folder, flags.dataset)
     path = record.place("referee", "json")
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows = [each for each in rows if (each["peer"], each["data"]) != (new["peer"], new["data"])]
-    rows = sorted([*rows, new], key=lambda each: (each["data"], each["peer"]))
-    print(json.dumps(new, indent=2))
-    record.write("referee", {"kind": "referee", "rows": rows}, "python -m benchmarks.referee (each row has its own)")
-    head, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(head + BEGIN + table(rows) + END + rest.split(END)[1])
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    rows, wrong = kept.get("rows", []), kept.get("mistakes", [])
+    if flags.mistakes:
+        wrong = [each for each in wrong if each["model"] != flags.mistakes] + mistakes.measured(flags.mistakes)
+    else:
+        peer, folder = PEERS[flags.peer], flags.folder / f"{flags.peer}-{flags.dataset}"
+        if not (folder / "own.json").exists():
+            make(peer, folder, flags.dataset, flags.python, flags.checkout)
+        new = row(flags.peer, peer, folder, flags.dataset)
+        rows = [each for each in rows if (each["peer"], each["data"]) != (new["peer"], new["data"])]
+        rows = sorted([*rows, new], key=lambda each: (each["data"], each["peer"]))
+        print(json.dumps(new, indent=2))
+    result = {"kind": "referee", "rows": rows, "mistakes": wrong}
+    record.write("referee", result, "python -m benchmarks.referee (each row has its own; --mistakes)")
+    page = write(PAGE.read_text(), "referee", table(rows))
+    PAGE.write_text(write(page, "mistakes", mistakes.table(wrong)))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", required=True, choices=PEERS)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--peer", choices=PEERS)
+    what.add_argument("--mistakes", choices=mistakes.MODELS, help="judge this model with mistakes made on purpose")
     parser.add_argument("--dataset", default="ml-1m-sasrec")
     parser.add_argument("--python", default=sys.executable, help="an interpreter with the peer's packages")
     parser.add_argument("--checkout", type=Path, help="for sasrec-pytorch: a checkout of its repository")

@@ -5,7 +5,7 @@ target: the target itself, the item before it, and the two before that. The last
 clearly from the earlier ones: far above them if the model repeats items, far below if it never does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,13 @@ SAMPLE = 4000  # questions used to check vectors
 FEW = 10  # minimum number of hits for a warning
 TIED = 0.01  # share of tied targets that is reported
 NEWEST = 10  # number of history items that count as the last ones
+ALIKE = 0.65  # how far the hits of items are apart, at most, to be called alike
 LONG = 4  # minimum history length for a warning
 QUESTIONS = (
     "Was the checkpoint, or any setting, chosen by looking at the test? Choose on the validation items.",
     "Did anything train on the test items: the interactions themselves, vectors of items or users made beforehand?",
     "Is this the best of several seeds or runs? Give the mean of all of them.",
+    "Did the model see the histories in the order of these data? A weak model may hide that it did not.",
     "Was the model told when the target happened? Others are not.",
 )
 
@@ -106,6 +108,7 @@ def of_vectors(placed: PlacedVectors, split: Split, questions: Questions, device
         every = [asked._replace(target=target) for target in _backwards(split, asked, 4)]
         hits = np.array([(some_of.ranks(split, each, FULL, devices) <= AT).sum() for each in every])
         found += _input_ends_elsewhere((hits / len(long)).tolist(), hits, AT)
+        found += _target_among_history(hits, len(long), lambda: _popular_hits(every, split))
     return found + _below_popularity(ranks, split, Questions(*(field[here] for field in questions)), AT)
 
 
@@ -153,6 +156,32 @@ def _input_ends_elsewhere(rates: list[float], hits: np.ndarray, at: int) -> list
     stands_out = abs(second - third) > 1.2 * abs(before - third) + 0.03 and max(hits[1:]) >= FEW
     unlike = 0.7 * target < before < 1.5 * target and min(second, third) > 2 * before and hits[1] >= FEW
     return [_too_short(rates, at)] if stands_out or unlike else []
+
+
+def _target_among_history(hits: np.ndarray, asked: int, popular: Callable[[], np.ndarray]) -> list[dict]:
+    """Returns a warning if the target and the three items before it are hit alike, and far more than by popularity.
+
+    A model that remembers its input hits these three more than the target, which it has not seen, and a model of
+    sequences treats the last one differently. If all are alike, all were seen.
+
+    Args:
+        hits: [4] hits of the target, the item before it, ....
+        asked: number of questions.
+        popular: returns the same hits of the popularity baseline.
+    """
+    if hits.min() < max(ALIKE * hits.max(), FEW) or hits.min() < 2 * popular().max():
+        return []
+    rates = (hits / asked).tolist()
+    text = f"the target is in the top {AT} for {rates[0]:.1%} of the users, the three items before it for "
+    text += f"{rates[1]:.1%}, {rates[2]:.1%} and {rates[3]:.1%}, alike and far above popularity: the model seems to "
+    text += "have seen the target among the history: the data are in another order, or it trained on the test"
+    return [warning("wrong order", text, target=rates[0], before=rates[1])]
+
+
+def _popular_hits(every: list[Questions], split: Split) -> np.ndarray:
+    """Returns the number of hits of the popularity baseline for each of these questions."""
+    run = lambda each: ranker.run(ranker.lay_out(split, each, FULL), *scored("popularity", split, each))
+    return np.array([(run(each) <= AT).sum() for each in every])
 
 
 def _too_short(rates: list[float], at: int) -> dict:

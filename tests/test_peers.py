@@ -59,9 +59,7 @@ def answers(script, told, checkout, seconds=(0.05, 0.05)):
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])  # any device but a CPU: its tensors have shapes only
-@pytest.mark.parametrize(
-    ("script", "more"), PEERS, ids=lambda each: each if isinstance(each, str) else each.get("mode")
-)
+@pytest.mark.parametrize(("script", "more"), PEERS, ids=[f"{name} {more.get('mode')}" for name, more in PEERS])
 def test_a_peer_does_its_turns_on_the_device_that_it_is_told(script, more, device, checkout, histories):
     told = SIZES | more | {"device": device, "data": str(histories), "checkout": str(checkout)}
     for seconds, answer in zip((0.05, 0.05), answers(script, told, checkout), strict=True):

@@ -194,6 +194,31 @@ def test_a_fused_softmax_over_a_large_catalogue_keeps_no_scores(items):
     assert found["temporaries"] <= 0.6 * compiled.GIB and not found["callbacks"]
 
 
+WIDE = {
+    "dataset": "synthetic:users=40000,items=3000",
+    "batch": "8600",
+    "length": "4096",
+    "row": "4096",
+    "precision": "bfloat16",
+    "model.dim": "1024",
+    "model.layers": "8",
+    "model.heads": "16",
+    "model.norm": "pre",
+}
+SLOTS = 32 * 4096  # of a step of it
+
+
+@pytest.mark.slow
+def test_a_wide_model_of_long_rows_fits_and_computes_little_twice():
+    """All scores of its attention would take 256 GiB, in float32; keeping them took 373 GiB."""
+    found = costs("cuda", "1x1x1", RECIPE, ["train"], **WIDE | {"model.remat": "products"})["train"]
+    dense, scores, table = 8 * 6 * 1024**2, 8 * 2 * 4096 * 1024, 3000 * 1024  # multiplications per slot
+    model = 3 * 2 * SLOTS * (dense + scores / 2 + table)  # with causal attention, forward and both gradients
+    assert model <= found["flops"] <= 1.12 * model
+    assert found["temporaries"] <= TEMPORARIES * compiled.GIB and found["kernels"] <= KERNELS
+    assert not found["callbacks"]
+
+
 @pytest.mark.slow
 def test_a_recurrence_in_hand_written_kernels_starts_few():
     found = costs("cuda", "1x1x1", "gru4rec_ml1m", ["train"], model__fused="True")["train"]

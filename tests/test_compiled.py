@@ -210,12 +210,12 @@ SLOTS = 32 * 4096  # of a step of it
 
 @pytest.mark.slow
 def test_a_wide_model_of_long_rows_fits_and_computes_little_twice():
-    """All scores of its attention would take 256 GiB, in float32; keeping them took 373 GiB."""
+    """All scores of its attention would take 256 GiB in float32, more than three times what the device has."""
     found = costs("cuda", "1x1x1", RECIPE, ["train"], **WIDE | {"model.remat": "products"})["train"]
     dense, scores, table = 8 * 6 * 1024**2, 8 * 2 * 4096 * 1024, 3000 * 1024  # multiplications per slot
     model = 3 * 2 * SLOTS * (dense + scores / 2 + table)  # with causal attention, forward and both gradients
-    assert model <= found["flops"] <= 1.12 * model
-    assert found["temporaries"] <= TEMPORARIES * compiled.GIB and found["kernels"] <= KERNELS
+    assert model <= found["flops"] <= 1.1 * model
+    assert found["temporaries"] <= 40 * compiled.GIB and found["kernels"] <= 3346
     assert not found["callbacks"]
 
 

@@ -194,7 +194,8 @@ def test_a_mixed_column_is_not_cured_by_leaving_out_half_of_it(tmp_path):
     rows = [1_508_311_980, "2017-10-13 19:29:20", 1_508_311_981, "2017-10-13"]
     (tmp_path / "a.csv").write_text("user,item,time\n" + "".join(f"{at},{at},{row}\n" for at, row in enumerate(rows)))
     with pytest.raises(
-        UserError, match=r"line 3: .* time is no time in the form of the others: numbers in most rows, a date here: write"
+        UserError,
+        match=r"line 3: .* time is no time in the form of the others: numbers in most rows, a date here: write",
     ) as error:
         read(tmp_path / "a.csv")
     last = str(error.value).splitlines()[-1]

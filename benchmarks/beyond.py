@@ -4,6 +4,30 @@ import functools
 import statistics
 
 MIB = 1 << 20
+#: {recipe: the most kernels that a step on an H100 may launch}
+BARS = {
+    "sasrec_ml1m": 120,
+    "sasrec_softmax_ml1m": 200,
+    "sasrec_softmax_beauty_bert4rec": 150,
+    "gsasrec_ml1m": 200,
+    "bert4rec_ml1m": 200,
+    "gru4rec_ml1m model.fused=True": 400,
+    "gru4rec_rsc15": 50,
+}
+
+
+def kernels(result):
+    """How many kernels a step launches on an H100 in both precisions, and how many it may."""
+    rows = ["| recipe | at most | float32 | bfloat16 |", "|---|---|---|---|"]
+    for label, most in BARS.items():
+        found = [_steps(result, label, precision)["kernels"] for precision in ("", " precision=bfloat16")]
+        told = (f"{number:,}" if number <= most else f"{number:,}, too many" for number in found)
+        rows.append(f"| {label} | {most} | {' | '.join(told)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _steps(result, label, precision):
+    return result["rows"]["cuda:1x1x1"][label + precision]["train"]
 
 
 def compiled(result):

@@ -323,7 +323,11 @@ def main():
         pages["docs/backtest.md"] = [continued(rolling), new_items(results["new_items"])]
     if "compiled" in results:
         measured = [precision(results["precision"])] if "precision" in results else []
-        pages["docs/accelerators.md"] = [beyond.compiled(results["compiled"]), *measured]
+        pages["docs/accelerators.md"] = [
+            beyond.kernels(results["compiled"]),
+            beyond.compiled(results["compiled"]),
+            *measured,
+        ]
     if "mesh_dense" in results:
         big = [beyond.largest(results["largest"])] if "largest" in results else []
         held = [beyond.softmax(results["softmax"])] if "softmax" in results else []

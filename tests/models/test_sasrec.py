@@ -183,7 +183,7 @@ def test_a_row_is_dropped_by_its_own_key_whatever_lies_beside_it():
 def test_no_two_dropouts_draw_from_one_site(norm, monkeypatch):
     sites = []
 
-    def note(x, rate, keys, site):
+    def note(x, rate, keys, site, part=None):
         sites.append(site)
         return x
 

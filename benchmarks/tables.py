@@ -104,7 +104,9 @@ def speed(result, other):
             for peer in row.get("ratio", {}):
                 both = row, found["rows"][peer]
                 share = ""
-                if found["limit"] and label == "jaxrec":  # the limit is that of the configuration unchanged
+                if "share" in row:
+                    share = " / ".join(f"{each['share']:.1%}" for each in both)
+                elif found["limit"] and label == "jaxrec":  # the limit is that of the configuration unchanged
                     share = " / ".join(f"{each['targets_per_second'] / found['limit']:.0%}" for each in both)
                 cells = [
                     task + label.removeprefix("jaxrec"),
@@ -112,7 +114,7 @@ def speed(result, other):
                     " / ".join(f"{each['targets_per_second']:,.0f}" for each in both),
                     " / ".join(f"{each['epoch_seconds']:,.1f}" for each in both),
                     share,
-                    " / ".join(f"{each['peak_gib']:.2f}" for each in both),
+                    " / ".join(f"{each.get('device_bytes', each['peak_gib'] * 2**30) / 2**30:.2f}" for each in both),
                 ]
                 for each in given.values():
                     median, low, high = each["tasks"][task]["rows"][label]["ratio"][peer]
@@ -272,6 +274,7 @@ def tables(results):
         "Speed": [
             *([rates(of("rate"))] if of("rate") else []),
             *([speed(results["speed"], results.get("speed_libjemalloc"))] if "speed" in results else []),
+            *(speed(result, None) for result in of("speed").values() if "peak_bfloat16" in result),
         ],
         "Answers": [
             latency(results.get("engine"), results.get("serving")),

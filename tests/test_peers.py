@@ -49,6 +49,7 @@ def histories(tmp_path_factory):
 def answers(script, told, checkout, seconds=(0.05, 0.05)):
     """The answers of a peer in turns of some seconds."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(checkout), *filter(None, sys.path)])}
+    env["OMP_NUM_THREADS"] = "1"  # more only wait for each other here
     command = [sys.executable, str(printed.ROOT / "benchmarks" / "peers" / f"{script}.py"), json.dumps(told)]
     granted = "".join(f"{each}\n" for each in seconds)
     done = subprocess.run(command, input=granted, capture_output=True, text=True, env=env, timeout=300)

@@ -16,6 +16,7 @@ from jaxrec.batches.stream import Stream
 from jaxrec.training.losses.softmax import softmax_plain
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)  # more only wait for each other here
 
 ITEMS, SLOTS, WIDTH, LAYERS = 30, 9, 8, 2
 USERS = {1: [3, 4, 5], 2: [7, 7], 3: list(range(1, 21)), 4: [30, 1, 29, 2, 28]}

@@ -224,7 +224,7 @@ FILES = {
                 self.trainer, self.shape = get_trainer_func(), (batch_size, session_max_len)
 
             def fit(self, data):
-                for _ in range(self.trainer.epochs):
+                for _ in range(10**6 * self.trainer.epochs):
                     batch = {"y": torch.ones(self.shape)}
                     for each in self.trainer.callbacks:
                         each.on_train_batch_start(self.trainer, None, batch, 0)

@@ -307,7 +307,8 @@ class Attention(nn.Module):
             whole = None if hardware.is_cpu() else Part((self.heads, queries, slots), (0, begin, 0))
             block = begin // size if whole is None else 0
             weights_BHQK = drop_rows(jax.nn.softmax(scores_BHQK), self.rate, keys, (site, block), whole)
-            mixed_BQHd = products.mixed_by_head(weights_BHQK.astype(v_BTHd.dtype), v_BKHd)
+            weights_BHQK = weights_BHQK.astype(v_BTHd.dtype)
+            mixed_BQHd = products.mixed_by_head(weights_BHQK, v_BKHd)
             return mixed_BQHd if intervals is None else intervals.mixed(mixed_BQHd, weights_BHQK, part)
 
         mixed_BQHd = remat.joined(of_block, size, queries, q_BQHd, k_BTHd, v_BTHd)

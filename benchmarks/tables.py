@@ -310,8 +310,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     flags = parser.parse_args()
-    results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
-    stale = []
+    results, stale = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}, []
     pages = {"README.md": [readme.highest(results), readme.peers(results)], "docs/results.md": tables(results)}
     if "levers" in results:
         searched = [result for name, result in results.items() if name.startswith("tuned_")]
@@ -326,11 +325,8 @@ def main():
         pages["docs/backtest.md"] = [continued(rolling), new_items(results["new_items"])]
     if "compiled" in results:
         measured = [precision(results["precision"])] if "precision" in results else []
-        pages["docs/accelerators.md"] = [
-            beyond.kernels(results["compiled"]),
-            beyond.compiled(results["compiled"]),
-            *measured,
-        ]
+        counted = results["compiled"]
+        pages["docs/accelerators.md"] = [beyond.kernels(counted), beyond.compiled(counted), *measured]
     if "mesh_dense" in results:
         big = [beyond.largest(results["largest"])] if "largest" in results else []
         held = [beyond.softmax(results["softmax"])] if "softmax" in results else []

@@ -72,13 +72,17 @@ def test_every_model_with_the_key_is_here():
     assert {name.partition(" ")[0] for name in VARIANTS} == set(having)
 
 
+def same(one, other):
+    np.testing.assert_allclose(one, other, rtol=0, atol=2e-6 * max(np.abs(one).max(), 1))
+
+
 @pytest.mark.parametrize("name", some(VARIANTS, "sasrec", "rg-lru"))
-def test_gradients_are_the_same_bit_for_bit(name):
+def test_gradients_are_the_same_up_to_the_order_of_sums(name):
     params, total = made(name)
     plain = jax.jit(jax.value_and_grad(total))(params)
     for remat in KEPT:
         again = jax.jit(jax.value_and_grad(made(name, remat=remat)[1]))(params)
-        jax.tree.map(np.testing.assert_array_equal, plain, again)
+        jax.tree.map(same, plain, again)
 
 
 @pytest.mark.parametrize("name", some(VARIANTS, "sasrec", "rg-lru"))

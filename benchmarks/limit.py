@@ -79,9 +79,9 @@ def flops(config, length_P, targets, items):
     model, dim = config.model, config.model.dim
     slots = length_P.sum()
     seen = (length_P**2).sum() if model.name == "bert4rec" else (length_P * (length_P + 1) / 2).sum()
-    wide = {"sasrec": 2, "bert4rec": 2 * model.expand}
-    if model.name in wide:
-        weights = slots * (4 + wide[model.name]) * dim**2 + seen * 2 * dim
+    if model.name in ("sasrec", "bert4rec"):
+        matrices = 4 + (3 if model.ffn == "swiglu" else 2) * model.ffn_multiplier
+        weights = slots * matrices * dim**2 + seen * 2 * dim
     elif model.name == "gru4rec":
         weights = slots * 6 * dim**2
     elif model.name == "caser":

@@ -8,10 +8,11 @@ import jax
 import printed
 import pytest
 
-from benchmarks import ours, rate, record, speed, tasks
+from benchmarks import ours, rate, record, speed, tables, tasks
 from jaxrec import cli
 from jaxrec.config import recipes
 
+PEAK = {"float32": 1e9, "bfloat16": 2e9}
 #: a contender that does as many targets a second as its first argument says, and fails in the turn of the second
 CONTENDER = """
 import sys
@@ -87,6 +88,33 @@ def test_results_are_named_by_the_kind_of_an_accelerator(monkeypatch):
         assert name.startswith("speed_") and name.isascii() and " " not in name and name == name.lower()
         names.add(name)
     assert len(names) == 3
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_contest_reports_each_contender_and_on_a_gpu_its_share_of_the_chip(device, monkeypatch, tmp_path, capsys):
+    sizes = {"dataset": "synthetic:users=60,items=100", "length": 8, "row": 8}
+    own, peers = {"jaxrec": sizes}, {"peer": ("sasrec_pytorch", None, {}), "broken": ("sasrec_pytorch", None, {})}
+    monkeypatch.setitem(tasks.TASKS, "bce-ml1m", ("sasrec_ml1m", own, peers))
+    monkeypatch.setattr(speed.limit, "peak", lambda precision="float32": {"flops": PEAK[precision], "bytes": 1e9})
+    made = lambda *_: {label: contender(9, 0 if label == "broken" else -1) for label in every}
+    monkeypatch.setattr(speed, "started", made)
+    _, ours_there, _ = tasks.of("bce-ml1m", device)
+    every = [*ours_there, *peers]
+    flags = speed.parser().parse_args(["--rounds", "2", "--seconds", "0.5"])
+    result = speed.contest("bce-ml1m", flags, device, tmp_path)
+    assert list(result["rows"]) == [*ours_there, "peer"] and list(result["failed"]) == ["broken"]
+    for label, row in result["rows"].items():
+        assert set(row.get("ratio", {})) == ({"peer"} if label in ours_there else set())
+        assert ("share" in row) == (device == "cuda")
+    if device == "cuda":  # the same work in a second is less of a larger peak
+        full, half = (result["rows"][label] for label in ours_there)
+        shares = [row["share"] / row["targets_per_second"] for row in (full, half)]
+        assert shares[0] == pytest.approx(2 * shares[1])
+    speed.show("bce-ml1m", result)
+    shown = capsys.readouterr().out
+    assert ("of the chip" in shown) == (device == "cuda") and ("of the limit" in shown) == (device == "cpu")
+    stamped = {"machine": "a chip", "rounds": 2, "seconds": 0.5, "preload": None, "tasks": {"bce-ml1m": result}}
+    assert tables.speed(stamped, None).count("\n| ") == 1 + len(ours_there)
 
 
 # --- gpu.sh

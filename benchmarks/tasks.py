@@ -9,41 +9,25 @@ GRU4REC = ("gru4rec_official", "GRU4Rec_PyTorch_Official")
 CASER = {"embedding_size": 50, "nh": 16, "nv": 4, "dropout_prob": 0.5, "reg_weight": 0.0, "train_batch_size": 1600}
 CASER |= {"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
 SASREC, GSASREC = ("sasrec_pytorch", "SASRec.pytorch"), ("gsasrec", "gSASRec-pytorch")
+OF_BCE = {
+    "SASRec.pytorch as shipped": (*SASREC, {"mode": "shipped"}),
+    "SASRec.pytorch paired": (*SASREC, {"mode": "paired"}),
+}
+OF_SOFTMAX = {
+    "recsys23 paired": (*RECSYS23, {"mode": "paired", "model": "sasrec"}),
+    "RecTools as shipped": (*RECTOOLS, {"mode": "shipped", "model": "sasrec"}),
+}
 
 #: {name: (our configuration, {label of ours: its changes}, {peer: (file, checkout, its options)})}
 TASKS = {
-    "bce-ml1m": (
-        "sasrec_ml1m",
-        {"jaxrec": {}},
-        {
-            "SASRec.pytorch as shipped": (*SASREC, {"mode": "shipped"}),
-            "SASRec.pytorch paired": (*SASREC, {"mode": "paired"}),
-        },
-    ),
+    "bce-ml1m": ("sasrec_ml1m", {"jaxrec": {}}, OF_BCE),
     "bce-beauty": (
         "sasrec_ml1m",
         {"jaxrec": BEAUTY, "jaxrec, row-sparse": BEAUTY | {"optim.sparse": True}},
-        {
-            "SASRec.pytorch as shipped": (*SASREC, {"mode": "shipped"}),
-            "SASRec.pytorch paired": (*SASREC, {"mode": "paired"}),
-        },
+        OF_BCE,
     ),
-    "softmax-ml1m": (
-        "sasrec_softmax_ml1m",
-        {"jaxrec": {}},
-        {
-            "recsys23 paired": (*RECSYS23, {"mode": "paired", "model": "sasrec"}),
-            "RecTools as shipped": (*RECTOOLS, {"mode": "shipped", "model": "sasrec"}),
-        },
-    ),
-    "softmax-beauty": (
-        "sasrec_softmax_beauty_bert4rec",
-        {"jaxrec": {}},
-        {
-            "recsys23 paired": (*RECSYS23, {"mode": "paired", "model": "sasrec"}),
-            "RecTools as shipped": (*RECTOOLS, {"mode": "shipped", "model": "sasrec"}),
-        },
-    ),
+    "softmax-ml1m": ("sasrec_softmax_ml1m", {"jaxrec": {}}, OF_SOFTMAX),
+    "softmax-beauty": ("sasrec_softmax_beauty_bert4rec", {"jaxrec": {}}, OF_SOFTMAX),
     "bert4rec-ml1m": (
         "bert4rec_ml1m",
         {"jaxrec": {}},

@@ -52,7 +52,7 @@ def read(name: str, overrides: Mapping[str, Any]) -> Recipe:
 
 
 def changed(values: dict, overrides: Mapping[str, Any], name: str) -> Recipe:
-    """Returns the Recipe of nested values with changed keys. Another model or loss also changes what it `suits`."""
+    """Returns the Recipe of nested values with changed keys. Another model or loss brings the keys in its `suits`."""
     values = copy.deepcopy(earlier.modernised(values))
     model, loss = (values[part].get("name") if isinstance(values.get(part), dict) else None for part in PARTS)
     given = set()

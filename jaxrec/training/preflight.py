@@ -134,14 +134,14 @@ def _cures(setup, needs, left):
     if needs.data > needs.work - left and needs.data and config.feed == "device" and config.stream == "packed":
         keeps = " with --config.loss.seen=keep" if config.loss.seen == "exclude" else ""
         found.append(f"--config.feed=host{keeps}, which keeps the data off the device")
-    can_be_sparse = config.optim.name != "adamw" and not (config.optim.weight_decay or config.optim.ema)
-    if not needs.data and needs.state > left:  # the state has no place yet, and smaller gradients don't make any
-        can_be_sparse = False
-    elif not loss.sampled and len(setup.split.interactions.catalogue.ids) >= LARGE:
-        sparse = " --config.optim.sparse=True" if can_be_sparse else ""
-        found.append(f"--config.loss.name=sampled-softmax{sparse}, which scores only some items for each target")
-    if loss.sampled and not config.optim.sparse and can_be_sparse:
-        found.append("--config.optim.sparse=True, which computes gradients for the batch's items only")
+    every_row = config.optim.name == "adamw" or config.optim.weight_decay or config.optim.ema
+    sparse = "" if every_row or config.optim.sparse else "--config.optim.sparse=True"
+    if needs.data or needs.state <= left:  # otherwise even the state has no room
+        if not loss.sampled and len(setup.split.interactions.catalogue.ids) >= LARGE:
+            flags = f"--config.loss.name=sampled-softmax {sparse}".rstrip()
+            found.append(f"{flags}, which scores only some items for each target")
+        elif loss.sampled and sparse:
+            found.append(f"{sparse}, which computes gradients for the batch's items only")
     item, devices = config.mesh.item, len(setup.devices)
     if item < devices and setup.devices[0].platform != "cpu":
         more = min(size for size in range(item + 1, devices + 1) if devices % size == 0)

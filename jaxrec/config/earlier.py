@@ -22,6 +22,8 @@ RENAMED = {
 }
 #: removed keys, which gained nothing where they were measured, and their values without effect
 REMOVED = {"contrast": 0.0, "item_dropout": 0.0, "sequence_dropout": 0.0, "model.transitions": False}
+#: {model: its former keys that had no effect, though it has since got a key of the current name}
+WITHOUT_EFFECT = {"sasrec": ("expand",)}
 VALUES = {  # current key -> {former value: current value}
     "stream": {"lanes": "session-parallel"},
     "loss.share": {"sequence": "row"},
@@ -73,6 +75,9 @@ def modernised(values: dict) -> dict:
     new: dict[str, Any] = {}
     changed = []
     values = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+    model = values.get("model")
+    if isinstance(model, dict):
+        values["model"] = {key: model[key] for key in model if key not in WITHOUT_EFFECT.get(str(model.get("name")), ())}
     for path, nothing in REMOVED.items():
         *groups, last = path.split(".")
         inner = values.get(groups[0]) if groups else values

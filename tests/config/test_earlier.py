@@ -71,6 +71,15 @@ def test_a_key_that_is_gone_is_read_where_it_changes_nothing(key, caplog):
         parsing.from_dict(recipes.read("default", {key: "0.1"}).values)
 
 
+@pytest.mark.parametrize(("model", "key"), [(model, key) for model, keys in earlier.WITHOUT_EFFECT.items() for key in keys])
+def test_a_key_that_had_no_effect_for_a_model_has_none(model, key):
+    values = recipes.read("sasrec_ml1m", {}).values
+    values["model"]["name"] = model
+    before = parsing.from_dict(copy.deepcopy(values))
+    values["model"][key] = 4
+    assert parsing.from_dict(values) == before
+
+
 def test_what_is_read_is_written_by_the_names_of_now(caplog):
     config = parsing.from_dict(OLD)
     caplog.clear()

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.batches.stream import Stream
-from jaxrec.config.fields import among, key, positive
+from jaxrec.config.fields import among, below_one, key, positive
 from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import bidirectional, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
@@ -60,7 +60,7 @@ class BERT4Rec(nn.Module):
         self.bias = item_param(self, "bias", nn.initializers.zeros, self.items)
         self.first_norm = norm()
         attention = lambda: Attention(of.heads, of.dropout, self.dtype, kernel, False, relative)
-        feed_forward = lambda: FeedForward(0.0, self.dtype, kernel, of.ffn, of.ffn_multiplier)
+        feed_forward = lambda: FeedForward(of.ffn_dropout, self.dtype, kernel, of.ffn, of.ffn_multiplier, False)
         self.attention = [attention() for _ in range(of.layers)]
         self.feed_forward = [feed_forward() for _ in range(of.layers)]
         self.attention_norm = [norm() for _ in range(of.layers)]
@@ -96,7 +96,7 @@ class BERT4Rec(nn.Module):
             def block(self, x, i=i, at_BM=at_BM, picked=picked):
                 attention = partial(self.attention[i], keys=keys, site=3 * i + 1, at_BQ=at_BM)
                 attend = lambda query, memory: dropped(attention(query, memory, picked(mask_BTT)), 3 * i + 2)
-                feed = lambda x: dropped(self.feed_forward[i](x, keys, 3 * i + 3), 3 * i + 3)
+                feed = lambda x: dropped(self.feed_forward[i](x, keys, 3 * of.layers + 1 + i), 3 * i + 3)
                 norms = self.attention_norm[i], self.feed_forward_norm[i]
                 gates = (self.attention_gate[i], self.feed_forward_gate[i]) if of.norm == "gated" else None
                 return residual(of.norm, x, attend, feed, norms, gates, picked)
@@ -127,6 +127,7 @@ class BERT4RecOptions(ModelOptions):
     init: str = among("xavier", "normal", "uniform")  #: Glorot normal, N(0, 0.02) truncated at ±.04, or uniform
     ffn: str = among("gelu", "relu", "swiglu")  #: activation of the feed-forward
     ffn_multiplier: int = key(positive, 4)  #: width of the feed-forward, as a multiple of dim
+    ffn_dropout: float = key(below_one, 0.0)  #: dropout within the feed-forward, which PyTorch's blocks have
     transform: bool = True  #: whether a dense layer, GELU and LayerNorm precede the output table
     embedding: str = among("shared", "separate")  #: whether input and output share a table
     #: what the gradient computes again instead of keeping it: nothing; all but the dense products and the attention's

@@ -331,6 +331,7 @@ class FeedForward(nn.Module):
     kernel_init: Any
     kind: str = "relu"
     multiplier: int = 1  #: inner width, as a multiple of the width
+    outer: bool = True  #: whether dropout also follows the second layer
 
     @nn.compact
     def __call__(self, x_BTD, keys, site):
@@ -343,4 +344,5 @@ class FeedForward(nn.Module):
         inner_NF = nn.silu(inner(x_ND)) * dense("gate", within)(x_ND) if gated else inner(x_ND)
         inner_BTF = by_row(inner_NF, 0)
         inner_BTF = inner_BTF if gated else ACTIVATIONS[self.kind](inner_BTF)
-        return by_row(dense("outer", width)(inner_BTF.reshape(-1, within)), 1)
+        x_ND = dense("outer", width)(inner_BTF.reshape(-1, within))
+        return by_row(x_ND, 1) if self.outer else x_ND.reshape(x_BTD.shape)

@@ -257,14 +257,27 @@ def test_some_slots_are_read_as_all_are_encoded(name):
     np.testing.assert_allclose(read, np.asarray(whole)[np.arange(ROWS)[:, None], slots], atol=2e-5)
 
 
+FURTHER = {"gru4rec": "input_dropout", "bert4rec": "ffn_dropout"}  # dropouts with a rate of their own
+
+
 @pytest.mark.parametrize("name", recommenders.MODELS)
 def test_no_two_dropouts_of_a_model_draw_the_same(name, monkeypatch):
-    of_inputs = {"input_dropout": 0.3} if name == "gru4rec" else {}
-    model = model_for(recommenders.config(name, dropout=0.3, **of_inputs), Catalogue(np.arange(9)), 10, 0, ())
-    sites, site_keys = [], layers.site_keys
-    monkeypatch.setattr(layers, "site_keys", lambda keys, site: sites.append(site) or site_keys(keys, site))
-    items, positions = np.ones((2, 5), np.int32), np.tile(np.arange(5, dtype=np.int32), (2, 1))
-    stream = Stream(items, 0 * items, items, positions, 0 * items)
-    params, keys = jax.eval_shape(model.init, jax.random.key(0)), row_keys(0, 0, np.arange(2))
-    jax.eval_shape(lambda params, keys: model.encode(params, stream, None, keys=keys), params, keys)
+    further = FURTHER.get(name)
+    sites = drawn(name, monkeypatch, dict.fromkeys(filter(None, ["dropout", further]), 0.3))
     assert sites and len(set(sites)) == len(sites)
+    if further:
+        own = drawn(name, monkeypatch, {"dropout": 0.0, further: 0.3})
+        assert own and set(own) < set(sites)
+
+
+def drawn(name, monkeypatch, rates):
+    """The sites at which a model with these rates draws."""
+    model = model_for(recommenders.config(name, **rates), Catalogue(np.arange(9)), 10, 0, ())
+    sites, site_keys = [], layers.site_keys
+    with monkeypatch.context() as patch:
+        patch.setattr(layers, "site_keys", lambda keys, site: sites.append(site) or site_keys(keys, site))
+        items, positions = np.ones((2, 5), np.int32), np.tile(np.arange(5, dtype=np.int32), (2, 1))
+        stream = Stream(items, 0 * items, items, positions, 0 * items)
+        params, keys = jax.eval_shape(model.init, jax.random.key(0)), row_keys(0, 0, np.arange(2))
+        jax.eval_shape(lambda params, keys: model.encode(params, stream, None, keys=keys), params, keys)
+    return sites

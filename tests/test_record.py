@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from benchmarks import record
+from jaxrec.config import parsing, recipes
+from jaxrec.data import sources
 
 RESULTS = sorted(record.RESULTS.glob("*.json"))
 
@@ -24,6 +27,21 @@ def test_an_absolute_path_is_named_path_and_all_else_is_as_it_was_typed(words, f
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_no_result_names_a_place(path):
     assert not re.search(r"(^|[\s=])[/~]\w", json.loads(path.read_text())["command"])
+
+
+RECIPES = {path.stem for path in recipes.shipped()}
+
+
+@pytest.mark.parametrize("path", [path for path in RESULTS if path.stem in RECIPES], ids=lambda path: path.stem)
+def test_what_is_named_as_a_recipe_was_trained_by_it(path):
+    made = json.loads(path.read_text()).get("training")
+    if made is None:
+        pytest.skip("it is from before results told their keys")
+    now = recipes.load(path.stem, {})[0]
+    then = parsing.from_dict(made | {"seed": now.seed})
+    public = sources.PUBLIC.get(now.dataset)
+    assert then.dataset in (public.names if public else (now.dataset,))
+    assert replace(then, dataset=now.dataset) == now
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

@@ -77,7 +77,9 @@ def modernised(values: dict) -> dict:
     values = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
     model = values.get("model")
     if isinstance(model, dict):
-        values["model"] = {key: model[key] for key in model if key not in WITHOUT_EFFECT.get(str(model.get("name")), ())}
+        values["model"] = {
+            key: model[key] for key in model if key not in WITHOUT_EFFECT.get(str(model.get("name")), ())
+        }
     for path, nothing in REMOVED.items():
         *groups, last = path.split(".")
         inner = values.get(groups[0]) if groups else values

@@ -71,7 +71,9 @@ def test_a_key_that_is_gone_is_read_where_it_changes_nothing(key, caplog):
         parsing.from_dict(recipes.read("default", {key: "0.1"}).values)
 
 
-@pytest.mark.parametrize(("model", "key"), [(model, key) for model, keys in earlier.WITHOUT_EFFECT.items() for key in keys])
+@pytest.mark.parametrize(
+    ("model", "key"), [(model, key) for model, keys in earlier.WITHOUT_EFFECT.items() for key in keys]
+)
 def test_a_key_that_had_no_effect_for_a_model_has_none(model, key):
     values = recipes.read("sasrec_ml1m", {}).values
     values["model"]["name"] = model

@@ -28,6 +28,7 @@ def get_config():
             "patience": AUTO,
             "features": AUTO,
             "id_dropout": AUTO,
+            "precision": AUTO,
             "model": {
                 "name": "sasrec",
                 "dim": AUTO,

@@ -69,7 +69,7 @@ def train(arguments: argparse.Namespace, overrides: Mapping[str, str]) -> int:
     log = read()
     for note in notes:
         say(note)
-    config, name = fitting.resolved(recipe, log, say, arguments.workdir)
+    config, name = fitting.resolved(recipe, log, say, path)
     watch.lap("data")
     try:
         done = fitting.train(config, name, log, path, console, watch=watch)

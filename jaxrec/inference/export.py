@@ -52,7 +52,9 @@ def export(recommender: Recommender, format: str, output: Path, k: int = 10, his
     if not 1 <= k <= items:
         raise UserError(f"--k {k}: between 1 and the {items:,} items of the catalogue")
     if format == "onnx" and (kind := recommender.config.precision) != "float32":
-        raise UserError(f"config.precision is {kind}, which no ONNX runtime supports: use --format stablehlo")
+        raise UserError(
+            f"config.precision is {kind}, which no ONNX runtime supports: set JAX_PLATFORMS=cpu, and it is float32"
+        )
     length = own.length - own.num_mask_slots
     model = own.model, objectives.build(recommender.config), own.params
     program = partial(whole, *model, k=k, kinds=own.kinds, users=has_users(recommender.config))

@@ -12,6 +12,7 @@ from jaxrec.config.keys import AUTO
 from jaxrec.config.parsing import check_keys, flatten, nested
 from jaxrec.data import event_types, splits
 from jaxrec.data.interactions import Interactions
+from jaxrec.kernels import hardware
 from jaxrec.models.entry import ModelEntry
 from jaxrec.system.errors import UserError
 from jaxrec.training.counting import Counted, count
@@ -37,6 +38,7 @@ SAMPLINGS = {
 SPARSE = 8  # mean events per item below which the largest width and few epochs are best, given enough steps per epoch
 LONG = 20  # mean events per history from which a target is not compared to its user's other items
 AT_ONCE = 0.02  # if this share of last items equals the item just before, repeating an item is a good answer
+IN_BFLOAT16 = ("sasrec",)  # models that lose nothing in bfloat16, by three seeds (docs/accelerators.md)
 FIRST = ("gated", "pre")  # norms at the start of a block, which allow a higher learning rate
 NUMBERS = ("length", "model.dim")  # keys whose values other keys' rules use
 NEEDED = ("split", *NUMBERS)
@@ -227,6 +229,14 @@ def _id_dropout(_, chosen):
     )
 
 
+def _precision(counted, _):
+    if hardware.is_cpu():
+        return Found("float32", "a CPU gains nothing from less")
+    if counted.model.name in IN_BFLOAT16:
+        return Found("bfloat16", f"{counted.model.name} learns as much by the faster products of this device")
+    return Found("float32", f"whether {counted.model.name} learns as much with less was not measured enough")
+
+
 def _patience(*_):
     return Found(10, "this many evaluations without improvement end the training")
 
@@ -258,6 +268,7 @@ RULES: dict[str, Rule] = {
     "patience": _patience,
     "features": _features,
     "id_dropout": _id_dropout,
+    "precision": _precision,
 }
 
 

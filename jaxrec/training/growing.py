@@ -25,6 +25,7 @@ from jaxrec.data.attributes import features, user_columns
 from jaxrec.data.interactions import Catalogue
 from jaxrec.data.splits import Split, training_counts
 from jaxrec.data.storage.ragged import slices
+from jaxrec.kernels import processes
 from jaxrec.models import likeness
 from jaxrec.models.context import NAME as CONTEXT
 from jaxrec.models.features import FEATURES, VALUES
@@ -86,18 +87,22 @@ def earlier(path: Any, begun: Any = None) -> Config:
 
 
 def settled(values: Mapping[str, Any], begun: Any = None) -> tuple[dict, list[str]]:
-    """Resolves `auto` by the earlier training, for the keys that determine the form of the params.
+    """Resolves `auto` by trainings before: `precision` by what the workdir itself holds, so that it is resumed on any
+    device; and with `init_from`, the keys that determine the form of the params by the earlier training.
 
     Args:
         values: the nested values of the configuration.
-        begun: as in `earlier`.
+        begun: a workdir that may have begun with this training, or its address.
 
     Returns:
-        The nested values, and lines to print: none without `init_from`.
+        The nested values, and lines to print.
     """
-    path = values.get("init_from")
+    lines, path = [], values.get("init_from")
+    if values.get("precision") == AUTO and (kept := processes.from_first(_precision(begun))):
+        values = {**values, "precision": kept}
+        lines.append(f"precision={kept}: as this training began")
     if not path:
-        return dict(values), []
+        return dict(values), lines
     then = flatten(to_dict(earlier(path, begun)))
     taken = {
         key: then[key] for key, value in flatten(dict(values)).items() if value == AUTO and _shapes(key) and key in then
@@ -108,7 +113,16 @@ def settled(values: Mapping[str, Any], begun: Any = None) -> tuple[dict, list[st
         group, _, last = key.rpartition(".")
         (made[group] if group else made)[last] = value
     said = ", ".join(f"{key}={value}" for key, value in taken.items())
-    return made, [f"{said}: as in {path}"] if taken else []
+    return made, [*lines, f"{said}: as in {path}"] if taken else lines
+
+
+def _precision(begun):
+    """The precision of the training that a workdir holds; None if there is none that can be read."""
+    if begun is None:
+        return None
+    with contextlib.suppress(UserError):  # there is nothing yet, or what is wrong with it is said when it is claimed
+        return workdir.read(fetching.here(begun, None)).config.precision
+    return None
 
 
 def describe(config: Config, catalogue: Catalogue) -> str:

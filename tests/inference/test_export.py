@@ -78,7 +78,7 @@ def test_mistakes_are_messages(tmp_path, capsys):
     assert "is not a workdir" in capsys.readouterr().err
     rounded = recommenders.recommender("caser")
     rounded.config = replace(rounded.config, precision="bfloat16")
-    with pytest.raises(UserError, match=r"config.precision is bfloat16, .* use --format stablehlo"):
+    with pytest.raises(UserError, match=r"config.precision is bfloat16, .* set JAX_PLATFORMS=cpu"):
         export.export(rounded, "onnx", tmp_path / "m")
     with pytest.raises(UserError, match="--k 61: between 1 and the 60 items"):
         export.export(recommenders.recommender("sasrec"), "stablehlo", tmp_path / "m", k=61)

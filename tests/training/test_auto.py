@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 from jaxrec.config import parsing, recipes, registry
 from jaxrec.config.keys import AUTO
 from jaxrec.data.interactions import Catalogue, Interactions, Sessions
+from jaxrec.kernels import hardware
 from jaxrec.system.errors import UserError
 from jaxrec.training import auto
 
@@ -227,6 +228,17 @@ def test_what_a_person_sets_of_a_sampled_loss_goes_with_what_rules_choose(given)
     (said,) = [line for line in why if "optim.sparse" in line]
     assert made.optim.sparse == ("optim" not in str(given))
     assert made.optim.sparse or any(word in said for word in ("adamw", *given))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+def test_only_accelerators_round_and_only_models_that_lose_nothing_by_it(platform, model):
+    with hardware.assumed(hardware.Hardware(platform)):
+        made, why = resolve(log_of([9, 9], 9), **{"model.name": model})
+        rounds = platform != "cpu" and model in auto.IN_BFLOAT16
+        assert made.precision == ("bfloat16" if rounds else "float32")
+        assert any(line.startswith(f"precision={made.precision}: ") for line in why)
+        assert resolve(log_of([9, 9], 9), precision="float32")[0].precision == "float32"
 
 
 def test_of_a_log_that_grows_the_batch_grows_and_the_model_never_shrinks():

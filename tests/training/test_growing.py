@@ -280,6 +280,21 @@ def test_what_has_begun_goes_on_where_the_earlier_training_is_gone(tmp_path):
             growing.earlier(gone, begun)
 
 
+def test_what_has_begun_keeps_its_precision_on_any_device(tmp_path):
+    """So a training that an accelerator began can be resumed on a CPU by the same command, and the other way round."""
+    begun, given = tmp_path / "begun", {"precision": "auto"}
+    assert growing.settled(given, begun) == (given, [])  # it is not there yet
+    saved(begun, setup_of("sasrec", log_of(BEFORE), precision="bfloat16"))
+    kept = {"precision": "bfloat16"}, ["precision=bfloat16: as this training began"]
+    assert growing.settled(given, begun) == growing.settled(given, f"file://{begun}") == kept
+    assert growing.settled({"precision": "float32"}, begun) == ({"precision": "float32"}, [])
+    told = []
+    log = Log(log_of(BEFORE), "log")
+    assert fitting.configuration("default", {}, log, told.append, begun)[0].precision == "bfloat16"
+    assert kept[1][0] in told
+    assert fitting.configuration("default", {}, log)[0].precision == "float32"
+
+
 @pytest.mark.slow
 def test_killed_it_resumes_from_its_own_checkpoint_bit_for_bit(tmp_path, monkeypatch):
     saved(tmp_path / "old", setup_of("sasrec", log_of(BEFORE)))

@@ -121,7 +121,7 @@ def candidates(lines: list[str], given: dict[str, str], quote: str = '"') -> lis
     """
     names = {each: names_of(lines[0], each, quote) for each in SEPARATORS}
     found = [each for each in SEPARATORS if len(names[each]) > 1]
-    found = [each for each in found if _are_names(names[each], given)] or found
+    found = [each for each in found if are_names(names[each], given)] or found
     if len(found) < 2:
         return found or [" "]
     fit = {each: _fit(lines, each, quote) for each in found}
@@ -130,8 +130,8 @@ def candidates(lines: list[str], given: dict[str, str], quote: str = '"') -> lis
     return [max(found, key=lambda each: (fit[each], lines[0].count(each)))]
 
 
-def _are_names(names: list[str], given: dict[str, str]) -> bool:
-    """Returns whether a first row names the user and item columns, by common names or by the given ones."""
+def are_names(names: list[str], given: dict[str, str]) -> bool:
+    """Returns whether a row names the user and item columns, by common names or by the given ones."""
     named = any(cols.places(name, names) for name in given.values() if name and not name.isdecimal())
     if not (named or any(map(cols.known, names))):
         return False
@@ -176,9 +176,9 @@ def flag(separator: str) -> str:
 def _check_comment(file: File, lines: list[str], given: dict[str, str]) -> None:
     """Checks that the first line isn't a comment above a header."""
     marked = MARK.match(lines[0]) and len(lines) > 1
-    if not marked or any(_are_names(names_of(lines[0], each), given) for each in (*SEPARATORS, " ")):
+    if not marked or any(are_names(names_of(lines[0], each), given) for each in (*SEPARATORS, " ")):
         return
-    if any(_are_names(names_of(lines[1], each), given) for each in (*SEPARATORS, " ")):
+    if any(are_names(names_of(lines[1], each), given) for each in (*SEPARATORS, " ")):
         raise UserError(f"{file}, line 1: {short(lines[0])}: seems to be a comment above the header: remove that line")
 
 
@@ -186,21 +186,21 @@ def _check_names(
     file: File, lines: list[str], names: list[str], separator: str, quote: str, given: dict[str, str], before: int
 ) -> None:
     """Checks that a header without known names isn't misread, nor in a later line. `before`: lines above it."""
-    are_names = lambda line, each: _are_names(names_of(line, each, quote), given)
-    if _are_names(names, given):
+    if are_names(names, given):
         return
+    named = lambda line, each: are_names(names_of(line, each, quote), given)
     where = f"{file}, line {before + 1}: {short(lines[0])}"
     within = lines[0].strip().removeprefix('"').removesuffix('"')
-    if len(names) == 1 and len(lines[0].strip()) - len(within) == 2 and any(are_names(within, s) for s in SEPARATORS):
+    if len(names) == 1 and len(lines[0].strip()) - len(within) == 2 and any(named(within, s) for s in SEPARATORS):
         cure = r"""remove them, as `sed 's/^"//; s/"\r*$//; s/""/"/g'` does"""
         raise UserError(f"{where}: quotes around a whole line: {cure}")
     marks = dict.fromkeys(each for each in lines[0] if each.isascii() and not each.isalnum() and each not in "_-.'\"")
-    if len(names) == 1 and (other := next((each for each in marks if are_names(lines[0], each)), None)):
+    if len(names) == 1 and (other := next((each for each in marks if named(lines[0], each)), None)):
         raise UserError(f"{where}: its names are separated by {flag(other)}: prepare it with --separator {flag(other)}")
     for at, line in enumerate(lines[1:ABOVE], 1):
         for each in dict.fromkeys((separator, *SEPARATORS)):
             filled = lambda line, each=each: sum(map(bool, names_of(line, each, quote)))  # in a title, one field
-            if are_names(line, each) and all(filled(above) < filled(line) for above in lines[:at]):
+            if named(line, each) and all(filled(above) < filled(line) for above in lines[:at]):
                 cure = f"remove the lines above it, as `sed 1,{before + at}d` does"
                 raise UserError(f"{where}: the names of columns are in line {before + at + 1}: {cure}")
 

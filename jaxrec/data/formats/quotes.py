@@ -1,6 +1,7 @@
-"""Tells apart text whose quotes enclose whole fields and text with broken quotes, which fast readers alter silently."""
+"""Finds text that fast readers alter silently: broken quotes, and separators and line ends after a backslash."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -34,3 +35,29 @@ def are_whole(text: bytes, separator: str) -> bool:
 def flaw(row: str) -> str:
     """Returns what is wrong with a row whose quotes are broken, and a cure."""
     return ESCAPED if '\\"' in row else BROKEN
+
+
+def are_split(text: bytes, separator: str, width: int) -> bool:
+    r"""Returns whether a row may have other than `width` fields because of a separator or line end after a backslash.
+
+    >>> are_split(b"a,\\,b\n", ",", 3), are_split(b"a,b\\,c\n", ",", 2)
+    (False, True)
+    """
+    one = separator.encode()
+    if b"\\" + one not in text and b"\\\n" not in text:
+        return False
+    after = (line for line in text.split(b"\n") if b"\\" + one in line or line.endswith(b"\\"))
+    return any(line.count(one) + 1 != width or b'"' in line for line in after)
+
+
+def is_split(values: Sequence[str], width: int) -> bool:
+    """Returns whether fields are not `width`, after a backslash at the end of one (of the last, if they are fewer)."""
+    ends = values[:-1] if len(values) > width else values[-1:] if len(values) < width else ()
+    return any((len(value) - len(value.rstrip("\\"))) % 2 for value in ends)
+
+
+def split(separator: str) -> str:
+    """Returns what is wrong with a row of which `is_split` is true, and a cure."""
+    one = "".join(f"\\x{ord(each):02x}" for each in separator)
+    cure = rf"""perl -pe 's/(\\\\)|\\({one}|\r?\n)/$1||" "/ge'"""
+    return f"separators or line ends escaped by backslashes: put spaces for them, as `{cure}` does"

@@ -110,7 +110,8 @@ def delimited(
         lines, why, text = None, {}, piece.text
         frame = _fast(text, one, has_quotes, width, names)
         if frame is None:
-            frame, lines, why = _line_by_line(_rows(piece, one, has_quotes, file, odd), width, columns)
+            rows = _rows(piece, one, has_quotes, file, odd)
+            frame, lines, why = _line_by_line(rows, width, columns, quotes.split(separator))
         if b" " in text:
             stripped = pl.selectors.all() if padded else pl.selectors.all() - as_they_stand
             frame = frame.with_columns(stripped.str.strip_chars(" "))
@@ -138,6 +139,8 @@ def _fast(text: bytes, separator: str, has_quotes: bool, width: int, names: dict
         return None
     if has_quotes and b'"' in text and not quotes.are_whole(text, separator):
         return None
+    if b"\\" in text and quotes.are_split(text, separator, width):
+        return None
     over = str(width)  # an extra column for surplus fields, which polars ignores when it reads only some columns
     head = separator.join(map(str, range(width + 1))) + "\n"
     try:
@@ -164,13 +167,19 @@ def is_padded(file: File, separator: str, encoding: str, before: int = 0) -> boo
     return min(every, default=0) > 1 and every == [line.count(f"{separator} ") for line in rows]
 
 
-def _line_by_line(rows, width: int, columns: dict[str, int]):
-    """Parses rows without the fast reader. Returns (rows, their lines, {index of a row: what is wrong with it})."""
+def _line_by_line(rows, width: int, columns: dict[str, int], split: str):
+    """Parses rows without the fast reader. Returns (rows, their lines, {index of a row: what is wrong with it}).
+
+    `split`: what is wrong with a row that backslashes split.
+    """
     found = {role: [] for role in columns}
-    lines, why = [], {}
+    lines, why, is_cut = [], {}, False
     for line, at, span, values in rows:
+        was_cut, is_cut = is_cut, values is not None and quotes.is_split(values, width)
         if values is None:
             why[len(lines)] = ""  # its quotes are broken
+        elif is_cut or (was_cut and len(values) < width):  # a row, or the rest of the one before
+            why[len(lines)] = split
         elif "".join(values[width : width + 1]).strip(" "):
             why[len(lines)] = _count(len(values), width)
         lines.append((line, at, span))

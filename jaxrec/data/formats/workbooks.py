@@ -10,7 +10,7 @@ import polars as pl
 from jaxrec.data import columns as cols
 from jaxrec.data.files.oddities import Oddities
 from jaxrec.data.files.text import File, some
-from jaxrec.data.formats import headers
+from jaxrec.data.formats import dialects, headers
 from jaxrec.data.log import Batch
 from jaxrec.system.errors import UserError
 
@@ -85,6 +85,7 @@ def read(
     if cols.are_numbers(given) and not any(map(cols.known, frame.columns)):
         frame = _sheet(file, header=False)
         names = [f"column {number}" for number in range(1, frame.width + 1)]
+        _check_above(file, frame, 1, {}, False)
         return names, lambda chosen: iter([_batch(file, frame, 1, names, chosen)])
     names = list(_header(file, frame, given))
 
@@ -100,18 +101,36 @@ def _header(file: File, frame: pl.DataFrame, given: dict[str, str]) -> list[str]
     """Returns the column names from a sheet's first row.
 
     Raises:
-        UserError: if known names are in a later row.
+        UserError: if they are in a later row.
     """
     names = frame.columns
     if any(re.fullmatch(r"(.*)_\d+", name) and name.rpartition("_")[0] in names for name in names):
         names = [name if value is None else str(value) for name, value in zip(names, _first_row(file), strict=True)]
-    if not any(map(cols.known, names)) and not any(cols.places(each, names) for each in given.values() if each):
-        for number, row in enumerate(frame.head(ABOVE).iter_rows(), 2):
-            if found := [value for value in row if isinstance(value, str) and cols.known(value)]:
-                raise UserError(
-                    f"{file}: the names of columns ({some(found)}) are in row {number}: remove the rows above it"
-                )
+    if not dialects.are_names(names, given):
+        is_bare = not any(map(cols.known, names)) and not any(cols.places(each, names) for each in given.values())
+        _check_above(file, frame, 2, given, is_bare)
     return names
+
+
+def _check_above(file: File, frame: pl.DataFrame, first: int, given: dict[str, str], any_known: bool) -> None:
+    """Checks that no row of a sheet holds the column names, below rows such as a title.
+
+    Args:
+        file: the file.
+        frame: the sheet.
+        first: the number of the frame's first row in the workbook.
+        given: as for `read`.
+        any_known: whether a single common name is enough.
+
+    Raises:
+        UserError: if one does.
+    """
+    for number, row in enumerate(frame.head(ABOVE).iter_rows(), first):
+        names = [value for value in row if isinstance(value, str)]
+        if dialects.are_names(names, given) or (any_known and any(map(cols.known, names))):
+            raise UserError(
+                f"{file}: the names of columns ({some(names)}) are in row {number}: remove the rows above it"
+            )
 
 
 def _first_row(file: File) -> tuple:

@@ -90,3 +90,40 @@ def test_the_cure_of_backslashes_works(tmp_path):
     log.write_bytes(subprocess.run(["bash", "-c", f"{command} {log}"], capture_output=True, check=True).stdout)
     assert cli.main(["prepare", "--input", str(log), "--output", str(tmp_path / "out")]) == 0
     assert set(prepared.load(tmp_path / "out").catalogue.ids) == {'The "Best" of', 'The "Best of'}
+
+
+title = st.text(st.sampled_from("ab\\"), max_size=4)
+marked = st.tuples(title, st.sampled_from(["", "", "\n", "mark"]), title)
+ESCAPES = (("\\", "\\\\"), ("\n", "\\\n"))
+
+
+@pytest.mark.parametrize("separator", ["\t", ",", "|", "::"])
+@pytest.mark.parametrize("fast", [True, False])
+@given(titles=st.lists(marked, min_size=1, max_size=6))
+@example(titles=[("a", "mark", "b")])
+@example(titles=[("a", "\n", "b"), ("a", "", "\\")])
+def test_fields_with_escaped_separators_and_line_ends_give_no_wrong_ids(separator, fast, titles):
+    """Rows end with empty fields, so that a row with an escaped separator has no text beyond the last column."""
+    text, right = "", {}
+    for at, (one, mark, other) in enumerate(titles):
+        cell = one + mark.replace("mark", separator) + other
+        for plain, escaped in (*ESCAPES, (separator, f"\\{separator}")):
+            cell = cell.replace(plain, escaped)
+        text += separator.join([f"u{at}", cell, f"i{at}", "", "", ""]) + "\n"
+        right |= {} if mark else {f"u{at}": f"i{at}"}
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        if not fast:
+            patch.setattr(tables, "_fast", lambda *_: None)
+        path = Path(folder) / "a.csv"
+        path.write_text(text)
+        (batch,) = tables.delimited(File(path), separator, 6, {"user": 0, "item": 2}, header=False, quote="")
+        found = {user: item for user, item in batch.frame.rows() if user and item}
+        assert found == right
+        cut = [index for index, row in enumerate(batch.frame.rows()) if None in row]
+        assert {batch.why(index) for index in cut} <= {quotes.split(separator)} and (not cut) == (
+            len(right) == len(titles)
+        )
+        command = quotes.split(separator).split("`")[1]
+        path.write_bytes(subprocess.run(["bash", "-c", f"{command} {path}"], capture_output=True, check=True).stdout)
+        (cured,) = tables.delimited(File(path), separator, 6, {"user": 0, "item": 2}, header=False, quote="")
+        assert cured.frame.rows() == [(f"u{at}", f"i{at}") for at in range(len(titles))]

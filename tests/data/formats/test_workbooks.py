@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 import jaxrec
+from jaxrec.data import columns as cols
 from jaxrec.data.formats import workbooks
 from jaxrec.data.reading import read
 from jaxrec.system.errors import UserError
@@ -153,9 +154,24 @@ def test_names_of_columns_are_the_sheet_s(tmp_path):
     assert read(twice, columns={"user": "3"}).users.tolist() == ["x", "y"]
     data = read(workbook(tmp_path / "b.xlsx", A=[["user", "item", "item_1"], ["a", 1, 3], ["a", 2, 4]]))
     assert data.catalogue.ids.tolist() == [1, 2]
-    below = workbook(tmp_path / "c.xlsx", A=[["Report of May"], [], HEADER, *ROWS])
-    with pytest.raises(UserError, match=r"names of columns .*user.* are in row 3: remove the rows above it"):
-        read(below)
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("title", [["Report of May"], ["User"], ["Report", "Item"], ["Time", 2024]], ids=str)
+@pytest.mark.parametrize("names", [HEADER, ["Client", "Article number", "Day"], ["Nr", "Art", "Bought"]], ids=str)
+def test_a_title_above_the_names_of_columns_is_refused(tmp_path, title, names):
+    named = dict(zip(HEADER, names, strict=True))
+    numbered = dict(zip(HEADER, "123", strict=True))
+    asked = [{}, named] if names == HEADER else [named]
+    asked += [numbered] if names == HEADER and not any(cols.known(str(cell)) for cell in title) else []
+    for columns in asked:
+        for blank in ([], [[]]):
+            path = workbook(tmp_path / "log.xlsx", A=[title, *blank, names, *ROWS])
+            told = rf"names of columns \({', '.join(names)}\) are in row {2 + len(blank)}: remove the rows above it"
+            with pytest.raises(UserError, match=told):
+                read(path, columns=columns, skip_bad_rows=True)
+    data = read(workbook(tmp_path / "cured.xlsx", A=[names, *ROWS]), columns=named)
+    assert len(data.items) == len(ROWS) and data.times is not None
 
 
 def test_what_cannot_be_read_is_said(tmp_path, monkeypatch):

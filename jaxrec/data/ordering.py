@@ -19,6 +19,9 @@ MONTH = re.compile(rf"(?<![a-z])({'|'.join(NAMES)})(?:{'|'.join(ENDINGS)})?(?![a
 #: months, weeks and quarters before their year: 12-2019, W51-2019, Q4_2019
 PART = re.compile(r"(?<![\dA-Za-z])(?<!\d[-_.])(?:[QW]|KW)?(\d\d?)[-_.]((?:19|20)\d\d)(?![-_.]?\d)", re.IGNORECASE)
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEKDAY = re.compile(rf"(?<![a-z])({'|'.join(DAYS)})(?:s|rs?|(?:s|nes|rs|ur)?day)?(?![a-z])", re.IGNORECASE)
+READINGS = ((True, 0), (False, 0), (True, 6))  # whether dates have the day first, and a week's first day in DAYS
 
 
 def ordered(files: Iterable[File], say: Callable[[str], None]) -> list[File]:
@@ -37,15 +40,15 @@ def ordered(files: Iterable[File], say: Callable[[str], None]) -> list[File]:
 
 
 def check_dates(files: list[File]) -> None:
-    """Checks that files are in the order of the dates in their names, if all names have dates.
+    """Checks that files are in the order of the dates or weekdays in their names, if all names have some.
 
     Raises:
         UserError: if they may be in another order.
     """
     if len(files) < 2 or len({_split(file) for file in files}) > 1:
         return
-    for day_first in (True, False):
-        keys = {file: _by_date(file, day_first) for file in files}
+    for day_first, first in READINGS:
+        keys = {file: _by_date(file, day_first, first) for file in files}
         in_order = sorted(files, key=lambda file: keys[file] or [])
         if all(keys.values()) and in_order != files:
             raise UserError(
@@ -60,12 +63,20 @@ def _names(files: list[File]) -> list[str]:
     return [file.below for file in files]
 
 
-def _by_date(file: File, day_first: bool) -> list[tuple] | None:
-    """Sort key of a file by the dates in its path; None if there are none, or one is not valid in this order."""
+def _by_date(file: File, day_first: bool, first: int) -> list[tuple] | None:
+    """Sort key of a file by the dates and weekdays in its path; None if there are none, or one is not valid so.
+
+    Args:
+        file: the file.
+        day_first: whether dates have the day before the month.
+        first: the first day of a week, by its place in DAYS.
+    """
     parts = [*file.path.parts, *file.member.split("/")]
     dates = [_date(part, day_first) for part in parts]
-    names = [_numbered(part) for part in parts]
-    return None if None in dates or not any(dates) else [*zip(dates, names, strict=True)]
+    days = lambda found: str((DAYS.index(found[1].lower()) - first) % 7)
+    names = [_numbered(WEEKDAY.sub(days, part)) for part in parts]
+    is_dated = any(dates) or any(map(WEEKDAY.search, parts))
+    return None if None in dates or not is_dated else [*zip(dates, names, strict=True)]
 
 
 def _date(part: str, day_first: bool) -> tuple[int, ...] | None:

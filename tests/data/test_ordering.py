@@ -88,6 +88,14 @@ DATED = {  # names in the order of their dates -> whether sorting by name gives 
     ("2020-01-09-2020-01-15.csv", "2020-02-01_2020-02-07.csv"): False,
     ("20191231.csv", "20200101.csv"): False,
     ("2020/01/b.csv", "2020/02/a.csv"): False,
+    ("Monday.csv", "Tuesday.csv", "Wednesday.csv", "Thursday.csv", "Friday.csv"): True,
+    ("week1/log_mon.csv", "week1/log_tues.csv", "week1/log_Thurs.csv", "week2/log_mon.csv"): True,
+    ("mon/a.csv", "tue/a.csv"): False,
+    ("sat.csv", "sun.csv"): True,  # Sunday first; with Monday first, the order is the same
+    ("2020-01-04-Sat.csv", "2020-01-05-Sun.csv", "2020-01-06-Mon.csv"): False,
+    ("week1 Wed.csv", "week2 Mon.csv"): False,
+    ("monitor.csv", "sunny.csv", "fridge.csv"): False,
+    ("fri.csv", "other.csv"): False,
     ("marble.csv", "mayor.csv", "aprils.csv"): False,
     ("jan.csv", "other.csv", "dec.csv"): False,  # one is no date
     ("train_dec.csv", "test_jan.csv"): False,

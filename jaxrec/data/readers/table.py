@@ -1,5 +1,6 @@
 """Reads tables: CSV, TSV, JSON lines, Parquet, Arrow or a workbook."""
 
+import contextlib
 import functools
 import re
 import shlex
@@ -11,7 +12,6 @@ from jaxrec.data.files.text import File, some
 from jaxrec.data.formats import partitions
 from jaxrec.data.given import Input
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.log import Log
 from jaxrec.data.reader import ROWS, ReaderEntry, described, finished
 from jaxrec.data.unread import times
 from jaxrec.system.errors import UserError
@@ -28,21 +28,27 @@ def read(given: Input) -> Interactions:
     if len(given.files) > 1:
         given.say(f"{len(given.files)} files: {some(file.below for file in given.files)}")
         walking.say_copies(given.files, given.say)
-    for file in given.files:
+    for at, file in enumerate(given.files):
         table = tabular.table(file, given)
         names = table.names
         if len(given.files) > 1 and not {*names} - {*file.keys}:
             given.say(f"not read: {file.below}: it has no columns")
             continue
         _check_width(given, widths, file, names)
-        chosen = _of_first(given, file, table) if log is None else _as_before(log, given, file, table)
+        if log is None or first is None:
+            chosen = _of_first(given, at, table)
+        else:
+            try:
+                chosen = _as_shard(given, file, table, log.columns, *first)
+            except UserError as error:
+                raise UserError(f"{error}{_also(given, at, log.columns, *first)}") from None
         times.check(given, file, table, chosen, log is None)
-        if first is not None:
-            _check_header(given, file, names, chosen, *first)
         if log is None:
             first = file, names
             lists = tabular.unread_lists(table, chosen)
             given.say(cols.said(names, chosen, given.columns) + partitions.said(file) + lists)
+            if len(given.files) > 1 and "time" not in chosen:
+                given.say("no times: a user's events come in the order of the files above, then of their rows")
             log = given.log({role: names[number] for role, number in chosen.items()})
             relative = "time" in chosen and cols.plain(names[chosen["time"]]).startswith("relative")
         elif chosen.keys() != log.columns.keys():
@@ -111,41 +117,72 @@ def _given_names(names: list[str], file: File) -> dict[str, str]:
     return {cols.plain(name): name for name in names if not other(name)}
 
 
-def _of_first(given: Input, file: File, table: tabular.Table) -> dict[str, int]:
+def _of_first(given: Input, at: int, table: tabular.Table) -> dict[str, int]:
     """Chooses the columns of the first shard. Raises UserError if that fails; says which other file is a log."""
+    file = given.files[at]
     try:
         return tabular.choose(table, given.columns, file)
     except UserError:
-        log = next((each for each in given.files[1:LOOKED] if _is_log(each, given)), None)
-        if log is None:
+        for log in given.files[at + 1 : at + LOOKED]:
+            with contextlib.suppress(UserError):
+                other = tabular.table(log, given)
+                chosen = tabular.choose(other, given.columns, log)
+                break
+        else:
             raise
-        why = f"its columns ({some(table.names, 30)}) are not those of a log, unlike those of {log}"
-        raise UserError(f"{file}: {why}: {_cure(given, file, log, table.names)}") from None
+    columns = {role: other.names[number] for role, number in chosen.items()}
+    why = f"its columns ({some(table.names, 30)}) are not those of a log, unlike those of {log}"
+    also = _also(given, at, columns, log, other.names)
+    raise UserError(f"{file}: {why}: {_cure(given, file, log, table.names)}{also}")
 
 
-def _is_log(file: File, given: Input) -> bool:
-    """Returns whether the columns of a file can be chosen."""
-    try:
-        tabular.choose(tabular.table(file, given), given.columns, file)
-    except UserError:
-        return False
-    return True
-
-
-def _as_before(log: Log, given: Input, file: File, table: tabular.Table) -> dict[str, int]:
+def _as_shard(
+    given: Input, file: File, table: tabular.Table, columns: dict[str, str], before: File, first: list[str]
+) -> dict[str, int]:
     """Chooses a shard's columns by their names in the first shard where these are unique, otherwise as for the first.
 
+    Args:
+        given: the input.
+        file: the shard.
+        table: its table.
+        columns: {role: column name} of the first shard.
+        before: the first shard.
+        first: the names of its columns.
+
     Raises:
-        UserError: if the shard lacks one of them.
+        UserError: if the shard lacks one of them, or is another table.
     """
-    places = {role: cols.places(name, table.names) for role, name in log.columns.items()}
-    if missing := sorted({log.columns[role] for role, found in places.items() if not found}):
-        first, headless = given.files[0], not any(map(cols.known, table.names))
+    places = {role: cols.places(name, table.names) for role, name in columns.items()}
+    if missing := sorted({columns[role] for role, found in places.items() if not found}):
+        headless = not any(map(cols.known, table.names))
         cure = "if its first row is no header, put one above it; otherwise " if headless else ""
-        cure += _cure(given, file, first, table.names)
-        raise UserError(f"{file}: no column {some(missing)}, as {first} has: shards have one header: {cure}")
+        cure += _cure(given, file, before, table.names)
+        raise UserError(f"{file}: no column {some(missing)}, as {before} has: shards have one header: {cure}")
     named = {role: table.names[found[0]] for role, found in places.items() if len(found) == 1}
-    return tabular.choose(table, given.columns | named, file)
+    chosen = tabular.choose(table, given.columns | named, file)
+    _check_header(given, file, table.names, chosen, before, first)
+    return chosen
+
+
+def _also(given: Input, at: int, columns: dict[str, str], before: File, first: list[str]) -> str:
+    """Returns which files after one that is no shard are none either, for its message; "" if there are none.
+
+    Args:
+        given: the input.
+        at: the index of the file that is no shard.
+        columns: as for `_as_shard`, and so are `before` and `first`.
+        before: see there.
+        first: see there.
+    """
+    found, quiet = [], replace(given, say=lambda line: None)
+    for file in (file for file in given.files[at + 1 : at + LOOKED] if file != before):
+        try:
+            table = tabular.table(file, quiet)
+            if {*table.names} - {*file.keys}:
+                _as_shard(quiet, file, table, columns, before, first)
+        except UserError:
+            found.append(file.below)
+    return f"; the same goes for {some(found, 30)}" if found else ""
 
 
 def _cure(given: Input, file: File, log: File, names: list[str]) -> str:

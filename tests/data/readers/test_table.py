@@ -96,6 +96,38 @@ def test_the_file_that_is_a_log_is_named_where_the_first_is_none(tmp_path):
         read(tmp_path)
 
 
+OTHERS = ("movieId,imdbId\n5,1\n", "movieId,title\n5,x\n", "shop,town\n1,2\n", "userId,age\n1,20\n", TAGS)
+
+
+@pytest.mark.parametrize("place", range(len(OTHERS)))
+def test_all_files_that_are_no_part_of_the_log_are_named_at_once(tmp_path, place):
+    texts = [*OTHERS[:place], RATINGS, *OTHERS[place:], RATINGS.replace("2,5", "3,5")]
+    files = [tmp_path / f"{name}.csv" for name in "abcdefg"]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text)
+    with pytest.raises(UserError) as error:
+        read(tmp_path)
+    told, _, same = str(error.value).partition("; the same goes for ")
+    named = [told.partition(": ")[0].rpartition("/")[2], *same.split(", ")]
+    first = next(text for text in texts if text != RATINGS)
+    assert len(named) == len(OTHERS) and named[0] == files[texts.index(first)].name
+    for name in named:
+        (tmp_path / name).unlink()
+    assert len(read(tmp_path).items) == 6
+
+
+@pytest.mark.parametrize("header", ["user,item,time\n", "user,item\n"])
+def test_the_order_of_the_events_of_several_files_is_said_where_there_are_no_times(tmp_path, header):
+    for name, item in (("b", 1), ("a", 2)):
+        (tmp_path / f"{name}.csv").write_text(f"{header}u,{item}{',1300000000' * ('time' in header)}\n")
+    said = []
+    assert read(tmp_path, say=said.append).catalogue.ids.tolist() == [1, 2]
+    assert said[0] == "2 files: a.csv, b.csv"
+    assert ("no times: a user's events come in the order of the files above" in " ".join(said)) == (
+        "time" not in header
+    )
+
+
 @pytest.mark.parametrize(("name", "relative"), [("relative_time", True), ("Relative Timestamp", True), ("time", False)])
 def test_times_of_a_column_that_is_called_relative_count_from_an_unknown_moment(tmp_path, name, relative):
     (tmp_path / "a.csv").write_text(f"user,item,{name}\n1,5,1300000001\n1,6,1300000000\n")

@@ -26,9 +26,20 @@ import polars as pl
 
 from jaxrec.data.interactions import as_ids, to_array
 from jaxrec.data.storage.ragged import distinct
-from jaxrec.data.values.codes import text_of
+from jaxrec.data.values.codes import are_whole, text_of
 from jaxrec.data.values.nested import is_opaque
-from jaxrec.data.values.spellings import EXACT, FLOAT, INTEGER, MISSING, PADDED, ROUNDED, UNSEEN, as_seen, integers
+from jaxrec.data.values.spellings import (
+    EXACT,
+    FLOAT,
+    INTEGER,
+    MISSING,
+    PADDED,
+    ROUNDED,
+    UNSEEN,
+    as_seen,
+    integers,
+    respelled,
+)
 from jaxrec.system.errors import UserError
 
 WORD = 24  # bytes that a word takes besides its text
@@ -60,6 +71,7 @@ class Ids:
         self._cure = f"; {cure}" if cure else ""
         self.count = 0
         self.whole = False  # whether floats were read as integers
+        self._respelled = None  # an id that was read as an integer in another spelling
         self._integer = False  # whether there are numbers, for --ids integer
         self._table = np.zeros(0, np.int32)  # code + 1 of each number; 0 if it has none yet
         self._type = pl.Categorical(pl.Categories.random())
@@ -117,7 +129,8 @@ class Ids:
             self._integer = as_seen(good).str.contains(f"{INTEGER}|{FLOAT}").any()
             self.kind = "integer" if self._integer or not len(good) else ""
         if self.kind == "integer":
-            text = integers(text)
+            text, written = integers(text), text
+            self._respelled = self._respelled or respelled(written, text)
             told = f"{self.name} is not exactly an integer"
             wrong.append(
                 (text.is_null(), f"{told}: --ids text takes ids as they stand, --ids item=text those of items")
@@ -132,7 +145,7 @@ class Ids:
             text = text_of(values)
             return values.cast(pl.String) if text is None else text, [missing]
         bound = EXACT.get(values.dtype, 2**63 if values.dtype.is_decimal() else 2**11)
-        exact = (values == values.floor()) & (values.abs() < bound) if values.dtype.is_float() else _whole(values)
+        exact = (values == values.floor()) & (values.abs() < bound) if values.dtype.is_float() else are_whole(values)
         inexact = ~exact.fill_null(True)
         if self.kind != "integer" and inexact.any():
             at = inexact.arg_true()[0]
@@ -204,6 +217,9 @@ class Ids:
         """Returns notes about the ids for people."""
         words = self.words()
         found = [f"{self.name}: floats, all of them whole numbers, read as integers"] if self.whole else []
+        if self._respelled:
+            one = f"{_cut(self._respelled)} is {integers(pl.Series([self._respelled]))[0]}"
+            found.append(f"{self.name}: all spellings of an integer are one id: {one}")
         odd = words.filter(~words.str.contains(r"^-?\d+$"))
         if not self.kind and 0 < len(odd) < self.count // 2:  # if most ids are numbers
             found.append(f"{self.name}: ids are text, because of {odd[0]!r}")
@@ -321,12 +337,6 @@ class Ids:
 
     def _file_of(self, code: int):
         return self._files[bisect.bisect_right([first for first, _ in self._files], code) - 1][1]
-
-
-def _whole(values: pl.Series) -> pl.Series:
-    """Returns whether each decimal is a 64-bit integer, [n]; null for null."""
-    text = values.cast(pl.String).str.replace(r"\.0*$", "")
-    return pl.select(pl.when(text.is_not_null()).then(text.cast(pl.Int64, strict=False).is_not_null())).to_series()
 
 
 def _small_numbers(tokens: pl.Series) -> pl.Series:

@@ -119,6 +119,14 @@ def test_a_number_with_and_without_zeros_is_refused_and_both_cures_read_it(parts
         ]
 
 
+@given(st.lists(st.sampled_from(["7", "007", "7.0", "8", "-8", "+8", "1,234", "90"]), min_size=1, max_size=8))
+def test_what_integer_reads_in_another_spelling_is_said(tokens):
+    found = [*collected(*([token] for token in tokens), kind="integer").notes()]
+    other = next((token for token in tokens if token not in ("7", "8", "-8", "90")), None)
+    number = other and int(other.removesuffix(".0").replace(",", ""))
+    assert found == [f"what: all spellings of an integer are one id: {other} is {number}"] * bool(other)
+
+
 @pytest.mark.parametrize(
     ("dtype", "values"),
     [

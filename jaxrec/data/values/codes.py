@@ -53,3 +53,9 @@ def spelled_twice(codes: Iterable[str]) -> tuple[str, str] | None:
         if number is not None and (other := first.setdefault(number, code)) != code:
             return code, other
     return None
+
+
+def are_whole(values: pl.Series) -> pl.Series:
+    """Returns whether each decimal is a 64-bit integer, [n]; null for null."""
+    text = values.cast(pl.String).str.replace(r"\.0*$", "")
+    return pl.select(pl.when(text.is_not_null()).then(text.cast(pl.Int64, strict=False).is_not_null())).to_series()

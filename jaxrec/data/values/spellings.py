@@ -105,6 +105,11 @@ def integers(text: pl.Series) -> pl.Series:
     return whole
 
 
+def respelled(text: pl.Series, numbers: pl.Series) -> str | None:
+    """Returns the first text that its number is not written as; None if there is none. `numbers`: by `integers`."""
+    return next(iter(text.filter((numbers.cast(pl.String) != text).fill_null(False)).head(1)), None)
+
+
 def _scientific(token: str) -> int | None:
     """Returns the integer that a token in scientific notation spells; None if it isn't one, or digits were lost."""
     token = token.replace(",", ".", 1)

@@ -26,6 +26,9 @@ CLOCK = r"^(?:0 days )?\d{1,2}[:.h]\d\d(?:[:.]\d\d(?:[.,]\d+)?)?(?: ?[AaPp]\.?[M
 #: numbers with a decimal comma, or commas between thousands
 COMMA = r"^\s*\d+(?:,\d+)+(?:\.\d+)?\s*$"
 UNCOMMA = "write it without, its decimals after a point"
+FINE = r"[.,]\d{6}\d*[1-9]"  # fractions of seconds with digits below a microsecond
+FINE_LENGTH = 23  # bytes of the shortest dates with such a fraction, as 20200913122640.1234567
+NANOSECONDS = 10**17  # numbers from here on are times in nanoseconds
 
 
 class Times:
@@ -47,6 +50,7 @@ class Times:
         self.written = None if format is None else DATES  # DATES, DAYS or NUMBERS; None until times are read
         self._most, self._real, self._units = -np.inf, False, Units()
         self.scientific = None  # an example of a number in scientific notation
+        self._is_fine = False  # whether any time has digits below a microsecond
         self.mixed = 0  # number of dates in a column of numbers, or of numbers in one of dates
         self._plausible = Plausible(now)
         self._factor: float | None = None  # microseconds per unit, once decided; None if unknown
@@ -116,7 +120,10 @@ class Times:
         self._plausible.add(values, self.dated)
         if not len(values) or self.dated:
             return
-        self._most, self._real = max(self._most, float(values.max())), self._real or values.dtype.kind == "f"
+        most = float(values.max())
+        self._most, self._real = max(self._most, most), self._real or values.dtype.kind == "f"
+        is_nano = most >= NANOSECONDS and values.dtype.kind == "i"  # floats of this size are inexact anyway
+        self._is_fine = self._is_fine or (is_nano and bool((values % 1000).any()))
         self._units.add(values, place)
 
     def close(self, relative: bool) -> tuple[np.ndarray, bool, str]:
@@ -142,7 +149,10 @@ class Times:
         if self._factor is None or self._convert is None or not self._plausible.rows:
             return []
         ends = self._convert(np.array(self._plausible.ends, np.float64 if self._real else np.int64))
-        return self._plausible.notes(self.name, self._factor, (date(ends[0]), date(ends[1])))
+        kept = "kept to the microsecond: a user's rows within the same one stay in the order of the file"
+        return [f"{self.name}: {kept}"] * self._is_fine + self._plausible.notes(
+            self.name, self._factor, (date(ends[0]), date(ends[1]))
+        )
 
     def _decided(self, relative: bool) -> tuple[float | None, Callable[[np.ndarray], np.ndarray], bool, str]:
         """Returns the microseconds per unit, None if times are relative, followed by the results of `decide`."""
@@ -193,10 +203,13 @@ class Times:
         if values.dtype.base_type() is pl.Datetime and values.count():
             self.dates.note_zone(values.dtype.time_zone is not None)  # pyright: ignore[reportAttributeAccessIssue]
         if values.dtype.is_temporal() or is_opaque(values.dtype):
+            self._is_fine = self._is_fine or _is_fine(values)
             return _from_temporal(values)
         if values.dtype.is_float() and (whole := values.cast(pl.Int64, strict=False)).eq(values).all():
             values = whole  # so that their text has no decimal point
-        return self.dates.read(values.cast(pl.String, strict=False))
+        text = values.cast(pl.String, strict=False)
+        self._is_fine = self._is_fine or _is_fine(text)
+        return self.dates.read(text)
 
 
 def reads_as_times(values: pl.Series) -> bool:
@@ -265,6 +278,15 @@ def _nearly_all(true: pl.Series) -> bool:
 def _on(micro: pl.Series, days: list[datetime.date]) -> pl.Series:
     """Returns a mask of the times, in microseconds, that are on one of the days."""
     return micro.cast(pl.Datetime("us")).cast(pl.Date).is_in(days)
+
+
+def _is_fine(dates: pl.Series) -> bool:
+    """Returns whether any of the dates, text or of a temporal type, has digits below a microsecond."""
+    if dates.dtype == pl.String:
+        text = dates.filter(dates.str.len_bytes() >= FINE_LENGTH)
+        return len(text) > 0 and bool(text.str.contains(FINE).any())
+    is_nano = isinstance(dates.dtype, pl.Datetime) and dates.dtype.time_unit == "ns"
+    return is_nano and bool((dates.dt.nanosecond() % 1000 != 0).any())
 
 
 def _from_temporal(values: pl.Series) -> pl.Series:

@@ -33,9 +33,9 @@ def split(values, at):
     return [series[:at], series[at:]]
 
 
-def micro(batches, relative=False):
+def micro(batches, relative=False, times=None):
     """The batches in microseconds, without the bad values, as Log reads them."""
-    times = Times("t")
+    times = times or Times("t")
     for batch in batches:
         numbers, _ = times.parse(batch)
         times.add(numbers.drop_nulls())
@@ -106,18 +106,25 @@ def test_days_are_their_midnights(wanted, at):
 fractions = st.integers(10**14, 4 * 10**15).filter(lambda m: year(m) not in ODD_YEARS)
 
 
-@given(st.lists(fractions, min_size=1, max_size=8), st.integers(0, 8))
-def test_fractions_of_a_second_are_kept(wanted, at):
+@given(st.lists(st.tuples(fractions, st.sampled_from([0, 0, 0, 1, 999])), min_size=1, max_size=8), st.integers(0, 8))
+def test_fractions_of_a_second_are_kept_to_the_microsecond_and_finer_ones_said(parts, at):
+    wanted, below = map(list, zip(*parts, strict=True))
+    fine, dates = [m * 1000 + n for m, n in parts], [iso(m, to="microseconds") for m in wanted]
     columns = {
         "µs": pl.Series(wanted),
-        "ns": pl.Series([m * 1000 for m in wanted]),
-        "ISO": pl.Series([iso(m, to="microseconds") for m in wanted]),
+        "ns": pl.Series(fine),
+        "text ns": pl.Series(list(map(str, fine))),
+        "ISO": pl.Series(dates),
+        "ISO ns": pl.Series([f"{date}{n:03}Z" for date, n in zip(dates, below, strict=True)]),
         "seconds": pl.Series([f"{m // SECOND}.{m % SECOND:06}" for m in wanted]),
         "Decimal": pl.Series([f"{m // SECOND}.{m % SECOND:06}" for m in wanted]).cast(pl.Decimal(30, 6)),
         "Datetime": pl.Series(wanted).cast(pl.Datetime("us")),
+        "Datetime ns": pl.Series(fine).cast(pl.Datetime("ns")),
     }
     for name, column in columns.items():
-        assert micro(split(column, at))[:2] == (wanted, False), name
+        times = Times("t")
+        assert micro(split(column, at), times=times)[:2] == (wanted, False), name
+        assert any("t: kept to the microsecond" in note for note in times.notes()) == ("ns" in name and any(below))
 
 
 BAD = ["-1", "NaN", "inf", "-inf", "abc", "", None, "9223372036854775808", "1e300", "12:30", "2014-13-01", "0x10"]

@@ -11,7 +11,7 @@ from jaxrec.data.interactions import Sessions
 from jaxrec.system import arguments
 from jaxrec.system.errors import UserError
 
-YEAR_10000 = 253_402_300_800  # seconds
+YEAR_1, YEAR_10000 = -62_135_596_800, 253_402_300_800  # seconds since 1970
 
 
 def context_of(
@@ -176,7 +176,9 @@ def _sessions(sessions, length, which, at):
 def _times(times, length, which):
     times = _as_many(times, "times", length, which)
     numbers = np.array(times) if set(map(type, times)) in ({int}, {float}) else np.full(1, np.nan)
-    if numbers.dtype.kind in "if" and ((numbers >= 0) & (numbers < YEAR_10000)).all():  # fast path for the usual case
+    if (
+        numbers.dtype.kind in "if" and ((numbers >= YEAR_1) & (numbers < YEAR_10000)).all()
+    ):  # fast path for the usual case
         found = np.round(numbers * context.SECOND).astype(np.int64)
     else:
         found = np.array([microseconds(time, f"{which}times: ") for time in times], np.int64)
@@ -203,7 +205,7 @@ def microseconds(time: object, which: str = "") -> int:
         return found
     if isinstance(time, str):
         raise UserError(f"{which}{arguments.some([time])} is no date: write it as 2026-03-02T08:00:00Z")
-    if isinstance(time, int | float | np.number) and not isinstance(time, bool) and 0 <= time < YEAR_10000:
+    if isinstance(time, int | float | np.number) and not isinstance(time, bool) and YEAR_1 <= time < YEAR_10000:
         return round(time * context.SECOND)  # rounded as in logs
     said, cure = arguments.some([time]), "give seconds since 1970 (milliseconds / 1000), a datetime, or its text"
     raise UserError(f"{which}{said} is no time: {cure}")

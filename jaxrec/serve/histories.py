@@ -1,6 +1,7 @@
 """Determines the history of a request: given, stored by the service, or from a log."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -73,7 +74,7 @@ class Histories:
         older += [item for item, *_ in events[: -self._most]]
         items, times, weights, types, sessions = map(list, zip(*events[-self._most :], strict=True))
         # a client's clock may be behind that of the store
-        now = None if body.now is None else max(body.now, *(time or 0 for time in times))
+        now = None if body.now is None else max([body.now, *(time for time in times if time is not None)])
         known = (self._known.columns(body.user) if self._known else {}) | told
         return Past(items, in_order(times), weights, types, sessions, now, body.user_columns, known, older)
 
@@ -103,17 +104,17 @@ def joined(before: list[tuple], here: list[tuple]) -> list[tuple]:
 
 def _mark(event):
     item, seconds = event[:2]
-    return str(item), None if seconds is None else int(seconds)
+    return str(item), None if seconds is None else math.floor(seconds)
 
 
 def in_order(times: list) -> list:
     """Replaces times that are lower than an earlier one in the list by None, since log and store may disagree.
 
-    >>> in_order([3, 5, 4, None, 6])
-    [3, 5, None, None, 6]
+    >>> in_order([-3, 5, 4, None, 6])
+    [-3, 5, None, None, 6]
     """
-    newest, found = 0, []
+    newest, found = -math.inf, []
     for time in times:
         found.append(time if time is not None and time >= newest else None)
-        newest = max(newest, time or 0)
+        newest = newest if time is None else max(newest, time)
     return found

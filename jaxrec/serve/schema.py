@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from jaxrec.inference.attributes import BOUNDS
-from jaxrec.inference.events import YEAR_10000
+from jaxrec.inference.events import YEAR_1, YEAR_10000
 from jaxrec.serve import given
 from jaxrec.serve.limits import Limits
 from jaxrec.system.console import printable
@@ -193,7 +193,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
     History, Some = ids(0, limits.history), ids(1, limits.history)
     Histories = Annotated[list[History], Field(min_length=1, max_length=limits.histories, fail_fast=True)]
     each = lambda **limit: list[Annotated[float, Field(**limit)] | None]
-    Times = Annotated[each(ge=0, lt=YEAR_10000), Field(max_length=limits.history, fail_fast=True)]
+    Times = Annotated[each(ge=YEAR_1, lt=YEAR_10000), Field(max_length=limits.history, fail_fast=True)]
     Weights = Annotated[each(allow_inf_nan=False), Field(max_length=limits.history, fail_fast=True)]
     times_of = Field(
         None, description="the time of each event of the history, seconds since 1970, UTC, for a model that uses times"
@@ -207,7 +207,7 @@ def bodies(limits: Limits) -> SimpleNamespace:
     sessions_of = Field(
         None, description="the session id of each event of the history, for a model that uses where sessions begin"
     )
-    Moment = Annotated[float, Field(ge=0, lt=YEAR_10000)]
+    Moment = Annotated[float, Field(ge=YEAR_1, lt=YEAR_10000)]
     Weight = Annotated[float, Field(allow_inf_nan=False)]
     asked = Field(
         None, description="when the next item is requested, in seconds since 1970, UTC, for a model that uses that time"

@@ -144,6 +144,7 @@ def test_similar_items_and_influence(ask, recommender):
         ("/recommend", {"history": [1], "user_columns": {"gender": ["F"]}}, 422, "user_columns.gender"),
         ("/recommend", {"history": [1], "now": "noon"}, 422, "now"),
         ("/events", {"user": 1, "items": []}, 422, "items"),
+        ("/events", {"user": 1, "item": 2, "time": -1e12}, 422, "time"),
         ("/events", {"user": " ", "item": 1}, 422, "user"),
         ("/recommend", {"history": [1], "k": 0}, 422, "k"),
         ("/recommend", {"history": [1], "k": 10**9}, 422, "k"),
@@ -206,13 +207,14 @@ def test_nothing_malformed_breaks_it(ask, requests):
     ask(work)
 
 
-def test_events_are_a_history(ask, recommender, tmp_path):
+@pytest.mark.parametrize("since", [0, -10, -(10**9)])
+def test_events_are_a_history(ask, recommender, tmp_path, since):
     events = Events(tmp_path / "events.db", 10)
 
     async def work(client, _service):
         stored = [
-            await client.post("/events", json={"user": "u", "items": [3, "4"], "time": 20}),
-            await client.post("/events", json={"user": "u", "item": 1, "time": 10.5}),
+            await client.post("/events", json={"user": "u", "items": [3, "4"], "time": since + 20}),
+            await client.post("/events", json={"user": "u", "item": 1, "time": since + 10.5}),
         ]
         assert [answer.json() for answer in stored] == [{"stored": 2}, {"stored": 1}]
         answer = await client.post("/recommend", json={"user": "u", "k": 4})

@@ -40,12 +40,17 @@ def test_a_user_of_the_log_is_asked_for_by_id(ask, recommender, tmp_path):
     ask(work, events=Events(tmp_path / "events.db", 10), known=Known(LOG))
 
 
-@pytest.mark.parametrize("relative", [False, True])
-def test_a_user_has_the_answer_by_id_that_all_users_have_together(ask, relative):
-    """This holds for a log with sessions and with times, even if times count from an unknown moment."""
+@pytest.mark.parametrize(("relative", "since"), [(False, 0), (True, 0), (False, -(10**9) - 0.5)])
+def test_a_user_has_the_answer_by_id_that_all_users_have_together(ask, relative, since):
+    """This holds for a log with sessions and with times, before 1970 and even from an unknown moment."""
     seconds, starts = [5, 5, 90, 4000, 10**8, 10**8, 10**8 + 1, 2 * 10**8], np.array([0, 1, 4, 6, 8])
     log = from_sequences([["i1", "i2", "i3", "i4"], ["i5", "i6", "i7", "i8"]], ["ann", "bob"])
-    log = replace(log, times=np.array(seconds) * 10**6, relative=relative, sessions=Sessions(starts, np.arange(4)))
+    log = replace(
+        log,
+        times=((np.array(seconds) + since) * 10**6).astype(np.int64),
+        relative=relative,
+        sessions=Sessions(starts, np.arange(4)),
+    )
 
     async def work(client, service):
         asked = [client.post("/recommend", json={"user": user, "k": 9}) for user in ("ann", "bob")]
@@ -91,7 +96,7 @@ def test_what_is_older_than_the_limit_is_left_out_too(ask, recommender, tmp_path
     assert length < len(history[7:]) and not set(found[0]) & set(history)
 
 
-@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 6)), max_size=12), st.data())
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(-6, 6)), max_size=12), st.data())
 def test_events_that_a_log_and_a_store_both_have_are_there_once(events, data):
     """As after a training on stored events, whichever of them the log has and the store still keeps."""
     events = sorted(((str(item), time / 2) for item, time in events), key=lambda event: event[1])
@@ -100,7 +105,7 @@ def test_events_that_a_log_and_a_store_both_have_are_there_once(events, data):
     here = [event for event, place in zip(events, where, strict=True) if place != "log"]
     found = joined(before, here)
     assert [time for _, time in found] == sorted(time for _, time in found)
-    second = lambda events: Counter((item, int(time)) for item, time in events)
+    second = lambda events: Counter((item, time // 1) for item, time in events)
     assert second(found) == second(before) | second(here)
 
 

@@ -44,6 +44,7 @@ DUMPS = (  # (pattern of the beginning, pattern found in the first lines, what i
     (rb"(?i)\s*<(?:\?xml\s|!doctype\s|html(?:\s[^>]*)?>\s*<)", rb"", "XML or HTML", EXPORT),
     (rb"\s*<[A-Za-z][\w:.-]*(?: +[\w:.-]+=[^>\n]*)?>[ \t]*\r?\n\s*<", rb"", "XML or HTML", EXPORT),
     (rb"#(?:Software|Version|Date|Fields): ", rb"(?m)^#Fields: ", "a web server's log in W3C format", UNCOMMENT),
+    (rb"(?s:.{8})DUCK(?s:.)\0{7}", rb"", "a DuckDB database", EXPORT),
     (rb"ORC(?s:.{0,99}?)[\0\x04-\x08\x0e-\x1f]", rb"", "an ORC file", "write it as Parquet"),
 )
 

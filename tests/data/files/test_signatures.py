@@ -64,6 +64,7 @@ KINDS = {  # name: (content, expected message)
     "a.npy": (made(lambda out: np.save(out, np.ones((9, 3)))), "a NumPy array"),
     "a.avro": (b"Obj\x01" + NOISE, "an Avro file"),
     "a.bin": (NOISE, UNPACK),
+    "a.duckdb": (bytes(8) + b"DUCK\x40" + bytes(4000), "a DuckDB database, .*: export its rows as .csv"),
     "a.orc": (b"ORC\n\x03\0\0" + NOISE, "an ORC file, .*: write it as Parquet"),
     "a.sql": (b"INSERT INTO events VALUES(1,101,'2024-01-05');\n" * 3, "an SQL dump, .*: export its rows as .csv"),
     "dump.txt": (b"-- MySQL dump 10.13\n\nDROP TABLE IF EXISTS `events`;\nINSERT INTO `events` VALUES (1,2);\n", "SQL"),
@@ -107,7 +108,8 @@ def test_a_table_that_is_no_text_is_said_to_be_what_it_is_and_its_cure_works(tmp
 
 
 @pytest.mark.parametrize(
-    "lines", ["-- 1\na 2\n", "<a> <b>\n<a> <c>\n", "SET x\nDROP y\n", "#1 2\n#1 3\n", "ORC 1\nORC 2\n"]
+    "lines",
+    ["-- 1\na 2\n", "<a> <b>\n<a> <c>\n", "SET x\nDROP y\n", "#1 2\n#1 3\n", "ORC 1\nORC 2\n", "a234567 DUCK4\nb 2\n"],
 )
 def test_words_that_a_dump_begins_with_may_be_ids(tmp_path, lines):
     (tmp_path / "a.txt").write_text(lines)

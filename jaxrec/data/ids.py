@@ -26,20 +26,10 @@ import polars as pl
 
 from jaxrec.data.interactions import as_ids, to_array
 from jaxrec.data.storage.ragged import distinct
+from jaxrec.data.values import spellings
 from jaxrec.data.values.codes import are_whole, text_of
 from jaxrec.data.values.nested import is_opaque
-from jaxrec.data.values.spellings import (
-    EXACT,
-    FLOAT,
-    INTEGER,
-    MISSING,
-    PADDED,
-    ROUNDED,
-    UNSEEN,
-    as_seen,
-    integers,
-    respelled,
-)
+from jaxrec.data.values.spellings import EXACT, FLOAT, INTEGER, MISSING, PADDED, ROUNDED, UNSEEN, as_seen, integers
 from jaxrec.system.errors import UserError
 
 WORD = 24  # bytes that a word takes besides its text
@@ -130,7 +120,7 @@ class Ids:
             self.kind = "integer" if self._integer or not len(good) else ""
         if self.kind == "integer":
             text, written = integers(text), text
-            self._respelled = self._respelled or respelled(written, text)
+            self._respelled = self._respelled or spellings.respelled(written, text)
             told = f"{self.name} is not exactly an integer"
             wrong.append(
                 (text.is_null(), f"{told}: --ids text takes ids as they stand, --ids item=text those of items")

@@ -53,7 +53,7 @@ def random_bits(key: jax.Array, shape: Sequence[int], part: Part | None = None) 
     """Random uint32 of `shape`: a hash of the key and of each element's index, or of its index in the whole of `part`.
 
     Used for dropout and negatives. The hash fuses into the code that uses its bits, whereas threefry takes longer than
-    the attention whose weights it drops. A key gives at most 2^32 different elements.
+    the attention whose weights it drops. A key gives 2^32 different elements; those of a larger array repeat.
     """
     whole, begin = part or (shape, (0,) * len(shape))
     places = jnp.zeros(shape, jnp.uint32)
@@ -61,7 +61,7 @@ def random_bits(key: jax.Array, shape: Sequence[int], part: Part | None = None) 
     for axis in reversed(range(len(shape))):
         at = jax.lax.broadcasted_iota(jnp.uint32, shape, axis)
         at = at + jnp.uint32(begin[axis]) if begin[axis] else at
-        places += at * jnp.uint32(stride)
+        places += at * jnp.uint32(stride % 2**32)
         stride *= whole[axis]
     return _hash(jax.random.key_data(key), places)
 

@@ -163,6 +163,14 @@ def test_a_part_of_an_array_loses_what_the_whole_loses_there(begin, shape):
     np.testing.assert_array_equal(part, dropout(key, jnp.ones(whole), 0.5)[at])
 
 
+def test_elements_that_are_2_to_the_32_apart_draw_the_same():
+    """As two heads of attention do to a history of 65,536 items, on an accelerator."""
+    key, begin = jax.random.key(3), (7, 11)
+    first = random_bits(key, (2, 5), Part((2**16, 2**16), begin))
+    second = random_bits(key, (1, 2, 5), Part((2, 2**16, 2**16), (1, *begin)))
+    np.testing.assert_array_equal(second[0], first)
+
+
 def test_no_key_or_no_rate_is_no_dropout():
     x = jnp.arange(5.0)
     assert dropout(None, x, 0.5) is x

@@ -46,6 +46,8 @@ BASES |= {
     "30music-sample10": ("default", {"model.embedding": "shared", "epochs": 8, "patience": 0, "eval_every": 2}),
     "ml-1m": BASES["ml-1m-sasrec"],
 }
+#: uniform negatives of a row, of which RecBoard's recipe has 500
+SAMPLED = {"loss.name": "sampled-softmax", "loss.negatives": 500, "loss.sampling": "uniform", "loss.share": "row"}
 CHANGES = {"levers": "levers", "context": "arms"}  # {kind of result: its key of what is changed}
 #: {lever: what it changes}
 LEVERS = {
@@ -53,6 +55,10 @@ LEVERS = {
     "pre": {"model.norm": "pre", "model.ffn": "gelu", "model.ffn_multiplier": 2},
     "label_smoothing": {"loss.label_smoothing": 0.1},
     "ema": {"optim.schedule": "constant", "optim.ema": 0.998},
+    "plateau": {"optim.schedule": "plateau", "optim.plateau": 2},
+    "matrices": {"optim.name": "adamw", "optim.weight_decay": 0.01, "optim.decayed": "matrices"},
+    "sampled": SAMPLED,
+    "scaled": SAMPLED | {"loss.scale": 100},
     "cosine_scores": {"model.score": "cosine"},
     "rotary": {"positions": "rotary"},
     "separate": {"model.embedding": "separate"},

@@ -98,7 +98,8 @@ def settled(values: Mapping[str, Any], begun: Any = None) -> tuple[dict, list[st
         The nested values, and lines to print.
     """
     lines, path = [], values.get("init_from")
-    if values.get("precision") == AUTO and (kept := processes.from_first(_precision(begun))):
+    asks = values.get("precision") == AUTO and begun is not None  # without a workdir not all processes may be here
+    if asks and (kept := processes.from_first(_precision(begun) if processes.leads() else None)):
         values = {**values, "precision": kept}
         lines.append(f"precision={kept}: as this training began")
     if not path:
@@ -118,8 +119,6 @@ def settled(values: Mapping[str, Any], begun: Any = None) -> tuple[dict, list[st
 
 def _precision(begun):
     """The precision of the training that a workdir holds; None if there is none that can be read."""
-    if begun is None:
-        return None
     with contextlib.suppress(UserError):  # there is nothing yet, or what is wrong with it is said when it is claimed
         return workdir.read(fetching.here(begun, None)).config.precision
     return None

@@ -23,6 +23,7 @@ from jaxrec.data import interactions, splits
 from jaxrec.data.attributes.user_columns import Column
 from jaxrec.data.attributes.users import Users
 from jaxrec.data.interactions import Types, UserColumns
+from jaxrec.kernels import processes
 from jaxrec.models import likeness
 from jaxrec.models.features import folded
 from jaxrec.system.errors import UserError
@@ -280,7 +281,7 @@ def test_what_has_begun_goes_on_where_the_earlier_training_is_gone(tmp_path):
             growing.earlier(gone, begun)
 
 
-def test_what_has_begun_keeps_its_precision_on_any_device(tmp_path):
+def test_what_has_begun_keeps_its_precision_on_any_device(tmp_path, monkeypatch):
     """So a training that an accelerator began can be resumed on a CPU by the same command, and the other way round."""
     begun, given = tmp_path / "begun", {"precision": "auto"}
     assert growing.settled(given, begun) == (given, [])  # it is not there yet
@@ -288,6 +289,9 @@ def test_what_has_begun_keeps_its_precision_on_any_device(tmp_path):
     kept = {"precision": "bfloat16"}, ["precision=bfloat16: as this training began"]
     assert growing.settled(given, begun) == growing.settled(given, f"file://{begun}") == kept
     assert growing.settled({"precision": "float32"}, begun) == ({"precision": "float32"}, [])
+    with monkeypatch.context() as alone:  # the first process of a search resolves configurations that others don't
+        alone.setattr(processes, "from_first", None)
+        assert growing.settled(given) == (given, [])
     told = []
     log = Log(log_of(BEFORE), "log")
     assert fitting.configuration("default", {}, log, told.append, begun)[0].precision == "bfloat16"

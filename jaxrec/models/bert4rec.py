@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from jaxrec.batches.stream import Stream
 from jaxrec.config.fields import among, below_one, key, positive
-from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import bidirectional, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
 from jaxrec.models import remat
@@ -119,7 +118,7 @@ def norm() -> nn.LayerNorm:
 
 
 @dataclass(frozen=True)
-class BERT4RecOptions(ModelOptions):
+class BERT4RecOptions(remat.RematOptions):
     """The options of BERT4Rec."""
 
     heads: int = key(positive, 1)  #: of attention; divides dim
@@ -130,9 +129,6 @@ class BERT4RecOptions(ModelOptions):
     ffn_dropout: float = key(below_one, 0.0)  #: dropout within the feed-forward, which PyTorch's blocks have
     transform: bool = True  #: whether a dense layer, GELU and LayerNorm precede the output table
     embedding: str = among("shared", "separate")  #: whether input and output share a table
-    #: what the gradient computes again instead of keeping it: nothing; all but the dense products and the attention's
-    #: outputs; or all of a block but the latter
-    remat: str = among("none", "products", "blocks")
 
 
 def bert4rec(config: BERT4RecOptions, sizes: Sizes) -> Model:

@@ -11,7 +11,6 @@ import numpy as np
 
 from jaxrec.batches.stream import Stream
 from jaxrec.config.fields import among, key, positive
-from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.masks import causal, position_of
 from jaxrec.kernels.products import summed
 from jaxrec.kernels.sizes import GATED_SLOTS, query_block
@@ -163,7 +162,7 @@ class Unit(nn.Module):
 
 
 @dataclass(frozen=True)
-class HSTUOptions(ModelOptions):
+class HSTUOptions(remat.RematOptions):
     """The options of HSTU."""
 
     heads: int = key(positive, 1)  #: of attention; divides dim
@@ -171,9 +170,6 @@ class HSTUOptions(ModelOptions):
     embedding: str = among("shared", "projected")  #: projected: a linear map of the hidden vector before the scores
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
     time_bias: bool = False  #: whether each head has a learned bias per bucket of time between two events
-    #: what the gradient computes again instead of keeping it: nothing; all but the dense products and the attention's
-    #: outputs; or all of a block but the latter
-    remat: str = among("none", "products", "blocks")
 
 
 def hstu(config: HSTUOptions, sizes: Sizes) -> Model:

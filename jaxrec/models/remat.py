@@ -1,6 +1,7 @@
 """Rematerialisation: what a gradient computes again instead of keeping it in memory (Chen et al. 2016)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -8,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from jaxrec.config.fields import among
+from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels import hardware
 
 MIXED = "mixed"  # what attention made of the values: small, and computed by the most operations
@@ -19,6 +22,15 @@ KEPT = {
     ),
     "blocks": _mixed,
 }
+
+
+@dataclass(frozen=True)
+class RematOptions(ModelOptions):
+    """The options of a model of blocks."""
+
+    #: what the gradient computes again instead of keeping it: nothing; all but the dense products and the attention's
+    #: outputs; or all of a block but the latter
+    remat: str = among("none", "products", "blocks")
 
 
 def block(apply: Callable, remat: str, keys: jax.Array | None, module: nn.Module, *args: Any) -> Any:

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec.config.fields import among, key, positive
-from jaxrec.config.keys import ModelOptions
 from jaxrec.kernels.recurrence import linear_recurrence
 from jaxrec.kernels.sizes import GATED_SLOTS
 from jaxrec.models import remat
@@ -153,7 +152,7 @@ def initial_carry(options: "RGLRUOptions", params: Any, rows: int) -> tuple[jax.
 
 
 @dataclass(frozen=True)
-class RGLRUOptions(ModelOptions):
+class RGLRUOptions(remat.RematOptions):
     """The options of RG-LRU; `dropout` applies to the embeddings and to the blocks' additions."""
 
     ffn: str = among("swiglu", "gelu", "relu")  #: activation of the feed-forward
@@ -161,9 +160,6 @@ class RGLRUOptions(ModelOptions):
     init: str = among("normal", "xavier", "uniform")  #: N(0, 0.02), Glorot normal, or uniform
     embedding: str = among("shared", "projected")  #: projected: a linear map of the hidden vector before the scores
     score: str = among("dot", "cosine")  #: dot product; or cosine over a learned temperature
-    #: what the gradient computes again instead of keeping it: nothing; all but the dense products and the attention's
-    #: outputs; or all of a block but the latter
-    remat: str = among("none", "products", "blocks")
 
 
 def rg_lru_model(config: RGLRUOptions, sizes: Sizes) -> Model:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxrec.batches.stream import Stream
 from jaxrec.config.fields import among, key, not_negative, positive
-from jaxrec.config.keys import Config, ModelOptions
+from jaxrec.config.keys import Config
 from jaxrec.kernels.masks import causal, position_of
 from jaxrec.kernels.sizes import ATTENTION_SLOTS
 from jaxrec.models import remat
@@ -151,7 +151,7 @@ class SASRec(nn.Module):
 
 
 @dataclass(frozen=True)
-class SASRecOptions(ModelOptions):
+class SASRecOptions(remat.RematOptions):
     """The options of SASRec."""
 
     heads: int = key(positive, 1)  #: of attention; divides dim
@@ -168,9 +168,6 @@ class SASRecOptions(ModelOptions):
     #: longest time between two events with key and value vectors of its own, in units of the history's shortest one
     #: (TiSASRec); 0: times are not used
     time_intervals: int = key(not_negative, 0)
-    #: what the gradient computes again instead of keeping it: nothing; all but the dense products and the attention's
-    #: outputs; or all of a block but the latter
-    remat: str = among("none", "products", "blocks")
 
 
 def check(config: Config) -> None:

@@ -59,7 +59,7 @@ def agree(got, wanted, tolerance):
 def test_outputs_and_gradients(arrays, monkeypatch, ffn, mask):
     monkeypatch.setitem(layers.NORMS, "layer", partial(layers.layer_norm, 1e-5))
     options = sasrec.SASRecOptions(
-        "sasrec", WIDTH, LAYERS, 0.0, int(arrays["heads"]), norm="gated", ffn=ffn, ffn_multiplier=2
+        "sasrec", WIDTH, LAYERS, 0.0, heads=int(arrays["heads"]), norm="gated", ffn=ffn, ffn_multiplier=2
     )
     module = sasrec.SASRec(20, 6, options, "from_start", jnp.float32)
     seq = arrays["seq"]
